@@ -1,0 +1,10 @@
+"""Column names of every table musicrec reads or writes, once."""
+
+USER = "user_id"
+TRACK = "track_id"
+TIMESTAMP = "timestamp"
+COUNT = "count"
+ITEM = "item_id"
+RANK = "rank"
+SCORE = "score"
+SPLIT = "split"

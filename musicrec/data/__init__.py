@@ -1,0 +1,1 @@
+"""Listening log to plays to splits, the datasets made of them, and the demo world."""

@@ -1,0 +1,1 @@
+"""Audio representations: one file per model, the extraction loop and the .npy store."""

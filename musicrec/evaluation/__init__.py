@@ -1,0 +1,1 @@
+"""Metrics on ranked ids, confidence intervals and comparison tables."""

@@ -1,0 +1,101 @@
+"""Files that are either whole or not there (temporary name, then rename), and parquet tables with JSON metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Key of our JSON in a parquet file's schema metadata.
+_PARQUET_KEY = b"musicrec"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` (same suffix); renames it to `path` on success, deletes it on error.
+
+    Parent folders are made. A reader sees the old file or the new one, never a part of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes `content` as indented JSON, atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Returns the content of a JSON file, None if it does not exist."""
+    path = Path(path)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_parquet(frame: pd.DataFrame, path: str | Path, metadata: dict[str, Any] | None = None) -> None:
+    """Writes `frame` without its index as parquet (zstd), atomically; `metadata` is stored as JSON in the schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    kept = dict(table.schema.metadata or {})
+    kept[_PARQUET_KEY] = json.dumps(metadata or {}, default=str).encode()
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(kept), temporary, compression="zstd")
+
+
+def parquet_metadata(path: str | Path) -> dict[str, Any]:
+    """Returns the JSON stored by `write_parquet`, or {} for a file written by another program."""
+    import pyarrow.parquet as pq
+
+    kept = pq.read_schema(path).metadata or {}
+    return dict(json.loads(kept.get(_PARQUET_KEY, b"{}")))
+
+
+@contextmanager
+def exclusive(path: str | Path, waiting: str) -> Iterator[None]:
+    """Holds a lock file, so that two processes that need the same missing thing make it once.
+
+    Args:
+        path: the lock file; released also when the process dies.
+        waiting: logged once if another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logging.getLogger(__name__).info(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def file_hash(path: str | Path) -> str:
+    """Returns the SHA-256 of a file's bytes, 16 hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

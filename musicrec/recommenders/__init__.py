@@ -1,0 +1,1 @@
+"""KNN, Shallow and BERT4Rec, and the top-k retrieval they share."""

@@ -1,0 +1,142 @@
+"""The four stages, each from a composed configuration to files in the workspace."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicrec.errors import MusicrecError
+from musicrec.files import exclusive
+from musicrec.workspace import TrackIndex, Workspace
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from musicrec.data.source import DataSource
+    from musicrec.embeddings.base import Embedding
+
+log = logging.getLogger(__name__)
+
+
+def run(stage: str, cfg: DictConfig) -> float | None:
+    """Runs the stage of that name; train returns its val score for a sweeper, the others None."""
+    stages: dict[str, Any] = {"prepare": prepare, "extract": extract, "train": train, "evaluate": evaluate}
+    return stages[stage](cfg)
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
+    workspace, source = _workspace(cfg), _source(cfg)
+    with _preparing(workspace):
+        source.materialise(workspace, int(cfg.seed))
+        _prepare(workspace, source)
+
+
+def extract(cfg: DictConfig) -> None:
+    """Stage 1: audio files -> embeddings/{name}.npy and .json."""
+    workspace, source, embedding = _workspace(cfg), _source(cfg), _embedding(cfg)
+    with _preparing(workspace):
+        source.materialise(workspace, int(cfg.seed))
+        tracks, files = _library(workspace, source, embedding)
+    _extract(cfg, workspace, embedding, tracks, files)
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
+    from musicrec import training
+    from musicrec.data.interactions import SplitData
+
+    workspace, source, embedding = _workspace(cfg), _source(cfg), _embedding(cfg)
+    if source.make_missing:
+        _make_missing(cfg, workspace, source, embedding)
+    if not workspace.split("train").is_file():
+        raise MusicrecError(
+            f"{workspace.split('train')} is missing: make it with: python prepare.py data={source.name} data.plays=FILE"
+        )
+    tracks = TrackIndex.load(workspace.track_index)
+    data = SplitData.load(workspace, tracks)
+    return training.train_run(cfg, workspace, tracks, data, embedding)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Stage 2C: every predictions file in the workspace -> comparison tables."""
+    from musicrec.evaluation.comparison import compare
+    from musicrec.evaluation.tables import print_comparison
+
+    workspace = _workspace(cfg)
+    print_comparison(compare(workspace, int(cfg.eval.k)))
+
+
+def _workspace(cfg: DictConfig) -> Workspace:
+    return Workspace(Path(str(cfg.paths.root)).expanduser())
+
+
+def _source(cfg: DictConfig) -> DataSource:
+    from hydra.utils import instantiate
+
+    return instantiate(cfg.data)
+
+
+def _embedding(cfg: DictConfig) -> Embedding:
+    from hydra.utils import instantiate
+
+    return instantiate(cfg.embedding)
+
+
+def _preparing(workspace: Workspace) -> Any:
+    return exclusive(workspace.root / ".preparing.lock", f"waiting: another process is preparing {workspace.root}")
+
+
+def _prepare(workspace: Workspace, source: DataSource) -> None:
+    from musicrec.data.prepare import prepare as prepare_data
+
+    report = prepare_data(source, workspace)
+    log.info("%s\n%s", report.period, report.statistics.to_string())
+
+
+def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> tuple[TrackIndex, dict[str, Path]]:
+    """Returns the track index, made or extended from the audio folder, and the file of each track id."""
+    files: dict[str, Path] = {}
+    if embedding.needs_audio:
+        from musicrec.audio.library import scan
+
+        files = scan(source.audio_path(workspace))
+    if workspace.track_index.is_file():
+        known = TrackIndex.load(workspace.track_index)
+        tracks = known.extended(files)
+        if tracks is not known:
+            log.info("%d new tracks are appended to %s", len(tracks) - len(known), workspace.track_index)
+            tracks.save(workspace.track_index)
+    elif files:
+        tracks = TrackIndex(sorted(files))
+        tracks.save(workspace.track_index)
+    else:
+        raise MusicrecError(
+            f"{workspace.track_index} is missing and embedding={embedding.name} reads no audio: make it with: "
+            f"python prepare.py data={source.name} data.plays=FILE"
+        )
+    return tracks, files
+
+
+def _extract(
+    cfg: DictConfig, workspace: Workspace, embedding: Embedding, tracks: TrackIndex, files: dict[str, Path]
+) -> None:
+    from musicrec.embeddings.extraction import extract as extract_embedding
+
+    extract_embedding(embedding, workspace, tracks, files, **cfg.extract)
+
+
+def _make_missing(cfg: DictConfig, workspace: Workspace, source: DataSource, embedding: Embedding) -> None:
+    """Runs the earlier stages that have not been run; two jobs that need the same one run it once."""
+    from musicrec.data.prepare import is_prepared
+
+    with _preparing(workspace):
+        source.materialise(workspace, int(cfg.seed))
+        if not is_prepared(source, workspace):
+            log.info("%s/ is missing or made otherwise: running prepare.py first", workspace.data_dir)
+            _prepare(workspace, source)
+        if embedding.needs_audio and not workspace.embedding(embedding.name).is_file():
+            log.info("%s is missing: running extract.py first", workspace.embedding(embedding.name))
+            tracks, files = _library(workspace, source, embedding)
+            _extract(cfg, workspace, embedding, tracks, files)

@@ -1,0 +1,148 @@
+"""The workspace: where every file lives, and the track index that gives each embedding row its meaning."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from musicrec.errors import MusicrecError
+from musicrec.files import write_text
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Names of all files below `paths.root` (DESIGN, section 4). Nothing is created by naming it."""
+
+    root: Path
+
+    @property
+    def track_index(self) -> Path:
+        return self.root / "trackid_sorted.csv"
+
+    @property
+    def plays(self) -> Path:
+        return self.root / "plays.pqt"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def preds_dir(self) -> Path:
+        return self.root / "preds"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.root / "data"
+
+    def embedding(self, name: str) -> Path:
+        return self.root / "embeddings" / f"{name}.npy"
+
+    def embedding_info(self, name: str) -> Path:
+        return self.root / "embeddings" / f"{name}.json"
+
+    def split(self, name: str) -> Path:
+        return self.data_dir / f"{name}.pqt"
+
+    def checkpoint(self, recommender: str, run: str, which: str) -> Path:
+        return self.root / "checkpoints" / recommender / f"{run}_{which}.ckpt"
+
+    def predictions(self, run: str) -> Path:
+        return self.preds_dir / f"{run}.pqt"
+
+    def metrics(self, run: str, split: str, suffix: str = "pqt") -> Path:
+        return self.root / "metrics" / f"{run}_{split}.{suffix}"
+
+    def model_embeddings(self, run: str, side: str, suffix: str = "npy") -> Path:
+        return self.root / "model_embeddings" / f"{run}_{side}.{suffix}"
+
+    def run_dir(self, run: str) -> Path:
+        return self.root / "runs" / run
+
+
+class TrackIndex:
+    """Track ids in the order of the embedding rows: row i of every embedding is track idx i.
+
+    New tracks are appended, never inserted, so an idx keeps its meaning for ever; `fingerprint(n)` identifies the
+    first n tracks, and files record it (`stamp`) to be refused when the index was replaced by another one.
+    """
+
+    def __init__(self, track_ids: Sequence[str]):
+        self.ids: list[str] = [str(track_id) for track_id in track_ids]
+        self._rows = {track_id: row for row, track_id in enumerate(self.ids)}
+        if len(self._rows) != len(self.ids):
+            raise MusicrecError(f"the track index has {len(self.ids) - len(self._rows)} duplicate track ids")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, track_id: str) -> bool:
+        return track_id in self._rows
+
+    def row(self, track_id: str) -> int:
+        """Returns the idx of a track id; KeyError if it is unknown."""
+        return self._rows[track_id]
+
+    def fingerprint(self, count: int | None = None) -> str:
+        """Returns a hash of the first `count` track ids (all by default), 16 hex digits."""
+        digest = hashlib.sha256()
+        for track_id in self.ids[:count]:
+            digest.update(track_id.encode())
+            digest.update(b"\n")
+        return digest.hexdigest()[:16]
+
+    def stamp(self) -> dict[str, Any]:
+        """Returns what a file records of the index it was made with."""
+        return {"tracks": len(self), "tracks_hash": self.fingerprint()}
+
+    def check(self, stamp: dict[str, Any], path: Path, remedy: str) -> None:
+        """Refuses a file made with another index; one made before tracks were appended is fine.
+
+        Args:
+            stamp: what `stamp` returned when the file was made; {} (a foreign file) is accepted.
+            path: the file, for the message.
+            remedy: the command that makes it anew.
+        """
+        if "tracks_hash" not in stamp:
+            return
+        count = int(stamp["tracks"])
+        if count > len(self) or self.fingerprint(count) != stamp["tracks_hash"]:
+            raise MusicrecError(
+                f"{path} was made with another trackid_sorted.csv ({count} tracks, hash {stamp['tracks_hash']}; now "
+                f"{len(self)} tracks, hash {self.fingerprint()}): put the old index back, or make it anew: {remedy}"
+            )
+
+    def extended(self, track_ids: Iterable[str]) -> TrackIndex:
+        """Returns an index with the unknown ones of `track_ids` appended in sorted order (self if there are none)."""
+        new = sorted({str(track_id) for track_id in track_ids} - self._rows.keys())
+        return TrackIndex(self.ids + new) if new else self
+
+    def save(self, path: Path) -> None:
+        """Writes idx,trackid rows."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["idx", "trackid"])
+        writer.writerows(enumerate(self.ids))
+        write_text(path, text.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> TrackIndex:
+        """Reads idx,trackid rows; MusicrecError names the line if idx does not count up from 0."""
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            header = next(rows, None)
+            if header != ["idx", "trackid"]:
+                raise MusicrecError(f"{path} must begin with the header idx,trackid, not {','.join(header or [])!r}")
+            ids = []
+            for line, row in enumerate(rows, start=2):
+                if len(row) != 2 or row[0] != str(len(ids)):
+                    raise MusicrecError(
+                        f"{path}, line {line}: expected idx {len(ids)} and a track id, found {','.join(row)!r}"
+                    )
+                ids.append(row[1])
+        return cls(ids)

@@ -1,0 +1,46 @@
+"""Shared fixtures: composed configurations and a tiny workspace with known content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+# Tests must never reach a W&B server, whatever the machine's login.
+os.environ["WANDB_MODE"] = "offline"
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Returns a function from overrides to the composed configuration, its workspace below tmp_path."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from musicrec.cli import config_dir
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return hydra_compose("config", [f"paths.root={tmp_path}/workspace", *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def tiny_workspace(tmp_path: Path) -> Path:
+    """Returns the root of a prepared workspace: 4 users, 7 tracks, train, val and test, made by prepare.py's code."""
+    from musicrec.data.prepare import prepare
+    from musicrec.data.source import DataSource
+    from musicrec.workspace import Workspace
+
+    rows = [
+        f"{user}\tt{(user + step) % 8}\t2019-03-0{step + 1} 10:00:00" for user in range(1, 5) for step in range(4)
+    ]
+    rows += [f"{user}\tt{(user + 3) % 7 + 1}\t2020-02-21 10:00:00" for user in range(1, 5)]
+    log = tmp_path / "log.tsv"
+    log.write_text("user_id\ttrack_id\ttimestamp\n" + "\n".join(rows) + "\n")
+    source = DataSource(name="tiny", plays=log, start="2019-02-20", test="2020-02-20")
+    prepare(source, Workspace(tmp_path / "workspace"))
+    return tmp_path / "workspace"
