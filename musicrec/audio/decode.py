@@ -1,0 +1,200 @@
+"""From a file to a mono float32 waveform at the model's sample rate; unreadable files give `AudioError`."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from musicrec.errors import MusicrecError
+
+# Frames decoded at a time: bounds the memory of multi-channel files and of headers that promise too much.
+_BLOCK = 1 << 18
+_SMALL_BLOCK = 1 << 10
+# libsndfile's number of frames where a stream does not say: the largest integer.
+_UNKNOWN_LENGTH = 1 << 60
+
+# Containers libsndfile never reads, by their first bytes (offset, bytes): MP4/M4A/MOV, ASF/WMA, Matroska/WebM, AVI.
+_FFMPEG_MAGIC = ((4, b"ftyp"), (0, b"\x30\x26\xb2\x75"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "))
+_ADTS_SUFFIXES = {".aac"}  # no magic number of its own: its sync word is that of MPEG audio
+
+
+class AudioError(MusicrecError):
+    """A file that gives no waveform; the message is a short reason that does not repeat the path."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A decoded file.
+
+    Attributes:
+        wave: (samples,) float32, mono, at the rate asked for. Not clipped, normalised or trimmed.
+        note: what was wrong though a waveform came out ("truncated: ..."), else None.
+        decode_seconds: time spent in decoding.
+        resample_seconds: time spent in resampling.
+    """
+
+    wave: np.ndarray
+    note: str | None = None
+    decode_seconds: float = 0.0
+    resample_seconds: float = 0.0
+
+
+def load_audio(path: str | Path, sample_rate: int, max_seconds: float | None = None) -> np.ndarray:
+    """Returns the waveform of an audio file, (samples,) float32, mono, at `sample_rate` Hz.
+
+    Channels are averaged first; then the whole signal is resampled by soxr, quality HQ, to exactly
+    ceil(n * sample_rate / file rate) samples, which reproduces librosa >= 0.10 bit by bit.
+
+    Args:
+        path: WAV, FLAC, OGG, MP3, OPUS and what else libsndfile reads; other containers (M4A, WMA, video) need the
+            ffmpeg program on the PATH.
+        sample_rate: Hz.
+        max_seconds: only this much from the start is decoded; None = all.
+
+    Raises:
+        AudioError: not audio, empty, or with samples that are not finite; the message is a short reason.
+    """
+    return decode(path, sample_rate, max_seconds).wave
+
+
+def decode(path: str | Path, sample_rate: int, max_seconds: float | None = None) -> Audio:
+    """Returns what `load_audio` does together with a note on damage and the time it took."""
+    start = time.perf_counter()
+    path = Path(path)
+    mono, rate, note = _decode_native(path, max_seconds)
+    if not len(mono):
+        raise AudioError("empty: no audio samples" if note is None else note)
+    if not np.isfinite(mono).all():
+        raise AudioError("has NaN or infinite samples")
+    decoded = time.perf_counter()
+    wave = resample(mono, rate, sample_rate)
+    if max_seconds is not None:
+        wave = wave[: round(max_seconds * sample_rate)]
+    return Audio(wave, note, decoded - start, time.perf_counter() - decoded)
+
+
+def resample(wave: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Returns `wave` (samples,) brought from `rate` to `sample_rate` Hz by soxr HQ, exactly ceil(n * ratio) long."""
+    if rate == sample_rate:
+        return wave
+    import soxr
+
+    length = -(-len(wave) * sample_rate // rate)
+    resampled = np.asarray(soxr.resample(wave, rate, sample_rate, quality="HQ"), dtype=np.float32)[:length]
+    if len(resampled) < length:
+        resampled = np.pad(resampled, (0, length - len(resampled)))
+    return resampled
+
+
+def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str | None]:
+    """Returns the mono signal at the file's own rate, that rate and a note; tries libsndfile, then ffmpeg."""
+    import soundfile
+
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError("empty file (0 bytes)")
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise AudioError(f"cannot be read: {error.strerror}") from None
+    foreign = path.suffix.lower() in _ADTS_SUFFIXES or any(head[at:].startswith(magic) for at, magic in _FFMPEG_MAGIC)
+    if not foreign:
+        try:
+            return _read_soundfile(path, max_seconds)
+        except (soundfile.LibsndfileError, RuntimeError, OSError):
+            pass  # its reasons mislead: a text file named .mp3 "does not exist"
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg:
+        return _read_ffmpeg(ffmpeg, path, max_seconds)
+    if foreign:
+        raise AudioError(f"{path.suffix or 'this container'} needs the ffmpeg program, which is not on the PATH")
+    raise AudioError("not decodable as audio")
+
+
+def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -> tuple[np.ndarray, int, str | None]:
+    """Decodes by libsndfile, `size` frames at a time."""
+    import soundfile
+
+    blocks: list[np.ndarray] = []
+    frames = 0
+    damaged = False
+    with soundfile.SoundFile(path) as source:
+        rate, promised = int(source.samplerate), int(source.frames)
+        wanted = math.inf if max_seconds is None else int(max_seconds * rate)
+        while frames < wanted:
+            try:
+                block = source.read(int(min(size, wanted - frames)), dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                damaged = True
+                break
+            if not len(block):
+                break
+            blocks.append(_mono(block))
+            frames += len(block)
+    if damaged and size > _SMALL_BLOCK:
+        # The error took the block with it: up to the damage it is still music.
+        return _read_soundfile(path, max_seconds, _SMALL_BLOCK)
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+    # MP3 headers without a frame count are estimates: a hundredth less than promised is no damage.
+    if damaged or (frames < wanted and frames < 0.99 * promised < _UNKNOWN_LENGTH):
+        length = f" of {promised / rate:.1f}" if promised < _UNKNOWN_LENGTH else ""
+        return mono, rate, f"truncated: {frames / rate:.1f}{length} s decoded"
+    return mono, rate, None
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    """Returns the mean over channels of (frames, channels)."""
+    return block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _read_ffmpeg(ffmpeg: str, path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str | None]:
+    """Decodes by the ffmpeg program, at the file's own rate and channels: the mixing and resampling stay ours.
+
+    The pipe carries Sun AU, whose 24-byte header has rate and channels and may leave the length open.
+    """
+    limit = [] if max_seconds is None else ["-t", f"{max_seconds:.6f}"]
+    # A file that poses as a playlist must not make ffmpeg open anything else.
+    command = [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
+    command += [*limit, "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    # Complaints go to a file: a second pipe that nobody reads meanwhile could fill up and block ffmpeg.
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process,
+    ):
+        assert process.stdout is not None
+        header = process.stdout.read(24)
+        blocks = []
+        rate = 0
+        if len(header) == 24:
+            _, offset, _, encoding, rate, channels = struct.unpack(">4s5I", header)
+            process.stdout.read(offset - 24)
+            if encoding != 6 or not 0 < channels < 1024:
+                process.kill()
+                raise AudioError("ffmpeg gave an unexpected stream")
+            blocks = [_mono(block) for block in _float_blocks(process.stdout, channels)]
+        process.wait()
+        complaints.seek(0)
+        message = complaints.read().decode(errors="replace").strip()
+    if not blocks:
+        last = message.splitlines()[-1].removeprefix(f"file:{path}: ") if message else "no audio samples"
+        raise AudioError(f"ffmpeg cannot decode it ({last})")
+    note = f"damaged: {message.splitlines()[-1]}" if process.returncode else None
+    return np.concatenate(blocks), rate, note
+
+
+def _float_blocks(stream: IO[bytes], channels: int) -> Iterator[np.ndarray]:
+    """Yields (frames, channels) float32 from big-endian floats until the stream ends."""
+    size = 4 * channels * _BLOCK
+    while chunk := stream.read(size):
+        whole = len(chunk) - len(chunk) % (4 * channels)
+        yield np.frombuffer(chunk[:whole], dtype=">f4").astype(np.float32).reshape(-1, channels)

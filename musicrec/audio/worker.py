@@ -1,0 +1,42 @@
+"""A process that decodes files for another one: `python -m musicrec.audio.worker`, spoken to by `musicrec.audio.ahead`.
+
+A request is one line of JSON on stdin: path, sample_rate, max_seconds. The answer is one line of JSON on stdout
+(samples, note, decode_seconds, resample_seconds, or error), followed by the samples as raw float32. It ends with stdin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from musicrec.audio.decode import AudioError, decode
+
+
+def main() -> None:
+    """Answers requests until stdin ends."""
+    # What a C library prints must not get between the answers: stdout is kept for us, and 1 becomes 2.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        samples = b""
+        try:
+            audio = decode(**request)
+            samples = audio.wave.astype("<f4", copy=False).tobytes()
+            answer = {
+                "samples": len(audio.wave),
+                "note": audio.note,
+                "decode_seconds": audio.decode_seconds,
+                "resample_seconds": audio.resample_seconds,
+            }
+        except AudioError as error:
+            answer = {"error": str(error)}
+        except Exception as error:  # whatever a file does to a decoder is that file's failure, not the run's
+            answer = {"error": f"the decoder failed: {type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer).encode() + b"\n" + samples)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

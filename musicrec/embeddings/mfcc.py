@@ -1,0 +1,89 @@
+"""Mel-frequency cepstral coefficients: what was known about timbre before networks learnt it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_spectrogram
+from musicrec.embeddings.base import AudioEmbedding
+
+_N_FFT = 2048
+_HOP = 512
+_MELS = 128
+_COEFFICIENTS = 13
+_DYNAMIC_DB = 80.0
+# Frames transformed at a time, so that an hour of audio needs no gigabyte of spectrum.
+_BLOCK = 2048
+
+
+class MFCC(AudioEmbedding):
+    """13 means and the 91 covariances of 13 MFCCs over the frames of a track, 104-d.
+
+    The MFCCs are librosa's defaults: audio at 22,050 Hz; periodic Hann window of 2,048 samples every 512, centred,
+    zeros at the edges; power spectrum; 128 Slaney mel bands up to half the sample rate; 10 log10 with a floor of 1e-10
+    and of 80 dB below the track's loudest cell; orthonormal DCT-II, coefficients 0 to 12. The covariances (divided by
+    frames - 1) are the upper triangle with the diagonal, row by row.
+    """
+
+    native_rate = 22_050
+
+    def __init__(self, name: str = "mfcc", **common: Any):
+        """
+        Args:
+            name: names the files.
+            common: the keys of every `AudioEmbedding`; there is neither checkpoint nor layer to choose.
+        """
+        super().__init__(name, **common)
+
+    def settings(self) -> dict[str, Any]:
+        own = {"n_fft": _N_FFT, "hop": _HOP, "mels": _MELS, "coefficients": _COEFFICIENTS, "dynamic_db": _DYNAMIC_DB}
+        return super().settings() | own
+
+    @property
+    def min_samples(self) -> int:
+        return _HOP  # two frames, the least that have a covariance
+
+    def load(self, device: str = "cpu", precision: str = "fp32") -> None:
+        """Calculates window, filters and cosines; always in fp32, there is no network to speed up."""
+        self._device = torch.device(device)
+        self._window = hann(_N_FFT, self._device)
+        self._filters = torch.from_numpy(mel_filterbank(self.sample_rate, _N_FFT, _MELS).T.copy()).to(self._device)
+        self._cosines = torch.from_numpy(_dct(_MELS, _COEFFICIENTS).T.copy()).to(self._device)
+
+    def embed(self, waves: list[np.ndarray]) -> np.ndarray:
+        return np.stack([self._embed(wave) for wave in waves])
+
+    @torch.inference_mode()
+    def coefficients(self, wave: np.ndarray) -> Tensor:
+        """Returns the MFCCs of a wave, (frames, 13) float32."""
+        padded = centre_pad(torch.from_numpy(np.ascontiguousarray(wave)).to(self._device), _N_FFT)
+        frames = 1 + len(wave) // _HOP
+        mel = torch.cat(
+            [
+                power_spectrogram(
+                    padded[first * _HOP : (min(first + _BLOCK, frames) - 1) * _HOP + _N_FFT], self._window, _HOP
+                )
+                @ self._filters
+                for first in range(0, frames, _BLOCK)
+            ]
+        )
+        decibel = 10 * torch.log10(mel.clamp_min(1e-10))
+        return decibel.clamp_min(float(decibel.max()) - _DYNAMIC_DB) @ self._cosines
+
+    def _embed(self, wave: np.ndarray) -> np.ndarray:
+        mfcc = self.coefficients(wave).double()
+        upper = torch.triu_indices(_COEFFICIENTS, _COEFFICIENTS, device=mfcc.device)
+        covariance = torch.cov(mfcc.T)[upper[0], upper[1]]
+        return torch.cat([mfcc.mean(dim=0), covariance]).float().cpu().numpy()
+
+
+def _dct(points: int, count: int) -> np.ndarray:
+    """Returns the first rows of the orthonormal DCT-II, (count, points) float32."""
+    angle = np.pi * (np.arange(points) + 0.5) * np.arange(count)[:, None] / points
+    scale = np.full((count, 1), np.sqrt(2 / points))
+    scale[0] = np.sqrt(1 / points)
+    return (scale * np.cos(angle)).astype(np.float32)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musicrec.embeddings.precomputed import Precomputed
+from musicrec.errors import MusicrecError
+from musicrec.workspace import TrackIndex, Workspace
+
+TRACKS = TrackIndex(["a", "b", "c"])
+VALUES = np.array([[3, 3.5], [9, 9.5], [1, 1.5]], dtype=np.float32)
+IDS = ["c", "unknown", "a"]
+EXPECTED = np.array([[1, 1.5], [np.nan, np.nan], [3, 3.5]], dtype=np.float32)
+
+
+def write(folder: Path, kind: str) -> Path:
+    if kind == "npz":
+        np.savez(folder / "mine.npz", ids=np.array(IDS), vectors=VALUES.astype(np.float64))
+        return folder / "mine.npz"
+    if kind.startswith("parquet"):
+        frame = pd.DataFrame({"track_id": IDS})
+        if kind == "parquet of lists":
+            frame["vector"] = list(VALUES)
+        else:
+            frame[["x", "y"]] = VALUES
+        frame.to_parquet(folder / "mine.parquet")
+        return folder / "mine.parquet"
+    np.save(folder / "mine.npy", VALUES)
+    if kind == "npy and txt":
+        (folder / "mine.txt").write_text("\n".join(IDS) + "\n")
+    else:
+        pd.DataFrame({"idx": range(3), "trackid": IDS}).to_csv(folder / "mine.csv", index=False)
+    return folder / "mine.npy"
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet of lists", "parquet of columns", "npy and txt", "npy and csv"])
+def test_rows_follow_the_track_index(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind)
+    for embedding in (Precomputed(path=str(path)), Precomputed(checkpoint=str(path))):
+        table = embedding.table(Workspace(tmp_path), TRACKS)
+        assert table.dtype == np.float32
+        np.testing.assert_array_equal(table, EXPECTED)
+
+
+def test_npy_without_ids_is_in_the_order_of_the_index(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", VALUES)
+    embedding = Precomputed(path=str(tmp_path / "mine.npy"))
+    np.testing.assert_array_equal(embedding.table(Workspace(tmp_path), TRACKS), VALUES)
+    with pytest.raises(MusicrecError, match=r"3 rows without track ids, trackid_sorted.csv has 2 tracks.*mine.txt"):
+        embedding.table(Workspace(tmp_path), TrackIndex(["a", "b"]))
+
+
+def test_without_a_path_it_is_the_file_in_the_workspace(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(MusicrecError, match="embedding=mine has no file: give it as embedding.path=FILE"):
+        Precomputed(name="mine").table(workspace, TRACKS)
+    workspace.embedding("mine").parent.mkdir()
+    np.save(workspace.embedding("mine"), VALUES)
+    np.testing.assert_array_equal(Precomputed(name="mine").table(workspace, TRACKS), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "message"),
+    [
+        ("mine.npz", {"ids": np.array(["a", "a"]), "v": np.ones((2, 2))}, "1 track ids occur more than once"),
+        ("mine.npz", {"ids": np.array(["a"]), "v": np.ones((2, 2))}, "has 2 rows but 1 track ids"),
+        ("mine.npz", {"ids": np.array(["x"]), "v": np.ones((1, 2))}, "none of its 1 track ids"),
+        ("mine.npz", {"v": np.ones((1, 2))}, "must hold one 1-d array of track ids and one 2-d array"),
+        ("mine.npz", {"ids": np.array(["a"], dtype=object), "v": np.ones((1, 2))}, "save ids as np.array"),
+        ("mine.txt", None, "unknown ending '.txt', allowed: .npy .npz .parquet .pqt"),
+        ("mine.npy", None, "cannot be read"),
+        ("missing.npy", None, "does not exist"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, arrays: dict[str, np.ndarray] | None, message: str) -> None:
+    if arrays is not None:
+        np.savez(tmp_path / name, **arrays)
+    elif not name.startswith("missing"):
+        (tmp_path / name).write_text("no array")
+    with pytest.raises(MusicrecError, match=message):
+        Precomputed(path=str(tmp_path / name)).table(Workspace(tmp_path), TRACKS)
