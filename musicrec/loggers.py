@@ -19,6 +19,7 @@ from urllib.parse import urlparse
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from musicrec.errors import MusicrecError
 from musicrec.files import write_text
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,8 @@ def wandb_logger(
     entity: str | None = None,
     mode: str = "auto",
     tags: list[str] | None = None,
+    group: str | None = None,
+    job_type: str = "train",
 ) -> Logger | None:
     """Returns a W&B logger, or None with a warning if W&B cannot start: training never depends on it.
 
@@ -148,14 +151,18 @@ def wandb_logger(
         run: name of the run.
         project: W&B project.
         entity: W&B user or team; None = the account's default.
-        mode: `online`, `offline`, `disabled`, or `auto` = online if an API key is found, else offline; WANDB_MODE in the
-            environment wins over `auto`. Nothing ever prompts.
+        mode: `online`, `offline`, `disabled`, or `auto` = what WANDB_MODE says, else online if an API key is found, else
+            offline. Nothing ever prompts.
         tags: free labels.
+        group: name of the sweep the run belongs to; None = the one that is running, if any.
+        job_type: what the run does.
     """
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_api_key() else "offline")
     if mode == "disabled":
         return None
+    if mode not in ("online", "offline"):
+        raise MusicrecError(f"logger.wandb.mode={mode} is not possible: it must be auto, online, offline or disabled")
     try:
         import wandb
 
@@ -165,9 +172,9 @@ def wandb_logger(
             dir=save_dir,
             project=project,
             entity=entity,
-            mode=mode,
-            group=_sweep(),
-            job_type="train",
+            mode="online" if mode == "online" else "offline",
+            group=group or _sweep(),
+            job_type=job_type,
             tags=list(tags or []),
             settings=wandb.Settings(silent=True, console="off"),
         )

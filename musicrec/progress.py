@@ -7,6 +7,8 @@ import sys
 import time
 
 import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +23,13 @@ class TrainingProgress(pl.Callback):
         self._monitor = monitor
         self._best: float | None = None
         self._last_line = 0.0
-        self._bar = None
-        self._task = None
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_line = time.monotonic()
         if not (trainer.is_global_zero and sys.stderr.isatty()):
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)

@@ -138,7 +138,7 @@ class TrackIndex:
             header = next(rows, None)
             if header != ["idx", "trackid"]:
                 raise MusicrecError(f"{path} must begin with the header idx,trackid, not {','.join(header or [])!r}")
-            ids = []
+            ids: list[str] = []
             for line, row in enumerate(rows, start=2):
                 if len(row) != 2 or row[0] != str(len(ids)):
                     raise MusicrecError(

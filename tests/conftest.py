@@ -35,9 +35,7 @@ def tiny_workspace(tmp_path: Path) -> Path:
     from musicrec.data.source import DataSource
     from musicrec.workspace import Workspace
 
-    rows = [
-        f"{user}\tt{(user + step) % 8}\t2019-03-0{step + 1} 10:00:00" for user in range(1, 5) for step in range(4)
-    ]
+    rows = [f"{user}\tt{(user + step) % 8}\t2019-03-0{step + 1} 10:00:00" for user in range(1, 5) for step in range(4)]
     rows += [f"{user}\tt{(user + 3) % 7 + 1}\t2020-02-21 10:00:00" for user in range(1, 5)]
     log = tmp_path / "log.tsv"
     log.write_text("user_id\ttrack_id\ttimestamp\n" + "\n".join(rows) + "\n")
