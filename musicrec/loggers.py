@@ -151,8 +151,8 @@ def wandb_logger(
         run: name of the run.
         project: W&B project.
         entity: W&B user or team; None = the account's default.
-        mode: `online`, `offline`, `disabled`, or `auto` = what WANDB_MODE says, else online if an API key is found, else
-            offline. Nothing ever prompts.
+        mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says, else `online` with an API key, else
+            `offline`. Nothing ever prompts.
         tags: free labels.
         group: name of the sweep the run belongs to; None = the one that is running, if any.
         job_type: what the run does.
@@ -173,7 +173,7 @@ def wandb_logger(
             project=project,
             entity=entity,
             mode="online" if mode == "online" else "offline",
-            group=group or _sweep(),
+            group=group or sweep(),
             job_type=job_type,
             tags=list(tags or []),
             settings=wandb.Settings(silent=True, console="off"),
@@ -215,7 +215,7 @@ def _has_api_key() -> bool:
         return False
 
 
-def _sweep() -> str | None:
+def sweep() -> str | None:
     """Returns the name of the sweep a run belongs to (its folder in multirun/), None for a single run."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from musicrec.data.source import DataSource
     from musicrec.embeddings.base import Embedding
+    from musicrec.evaluation.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +61,46 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Stage 2C: every predictions file in the workspace -> comparison tables."""
+    """Stage 2C: every predictions file in the workspace -> tables, significance, report; or one user's lists."""
+    from functools import partial
+
+    from hydra.utils import instantiate
+
     from musicrec.evaluation.comparison import compare
-    from musicrec.evaluation.tables import print_comparison
+    from musicrec.evaluation.plots import draw
+    from musicrec.evaluation.report import write_report
+    from musicrec.evaluation.summary_run import log_comparison
+    from musicrec.evaluation.tables import print_comparison, write_formats
 
     workspace = _workspace(cfg)
-    print_comparison(compare(workspace, int(cfg.eval.k)))
+    comparison = compare(workspace, int(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity)
+    if cfg.inspect.user is not None:
+        _inspect(cfg, workspace, comparison)
+        return
+    print_comparison(comparison)
+    write_formats(workspace, comparison)
+    plots = draw(workspace, comparison)
+    write_report(workspace, comparison, plots)
+    if "wandb" in cfg.logger:
+        log_comparison(comparison, plots, partial(instantiate, cfg.logger.wandb))
+    log.info("the report with plots and significance tests: %s", workspace.report)
+
+
+def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> None:
+    """Shows what a user played and what each compared run recommends, with the files to play where there is audio."""
+    from musicrec.evaluation.comparison import TABLES
+    from musicrec.evaluation.listen import inspect_user, print_user, write_user
+
+    source = _source(cfg)
+    files = None
+    if source.has_audio(workspace):
+        from musicrec.audio.library import scan
+
+        files = scan(source.audio_path(workspace))
+    shown = [name for table in (*TABLES, None) for name in comparison.shown(table)["run"]]
+    view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in shown], files)
+    print_user(view)
+    log.info("to listen: %s", write_user(workspace, view))
 
 
 def _workspace(cfg: DictConfig) -> Workspace:

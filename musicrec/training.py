@@ -84,6 +84,7 @@ def train_run(
         "seed": int(cfg.seed),
         "table": model.table,
         **tracks.stamp(),
+        "sweep": loggers.sweep(),
         "inputs": run.inputs,
         "settings": run.settings,
     }

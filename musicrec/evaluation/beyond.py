@@ -1,0 +1,170 @@
+"""Beyond accuracy: how much of the catalogue is recommended, how novel, how popular and how varied it is.
+
+All functions take the lists as `RankedLists.items`: (users, positions) track idx, -1 after a list's end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from musicrec.columns import TRACK, USER
+from musicrec.errors import MusicrecError
+from musicrec.evaluation.metrics import RankedLists
+from musicrec.evaluation.runs import read_pairs
+
+if TYPE_CHECKING:
+    from musicrec.workspace import Workspace
+
+BEYOND = ("Coverage", "Novelty", "PopularityLift", "Diversity")
+
+_BLOCK = 64 * 2**20  # bytes of embedding rows held at once
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What the training data say about tracks and users.
+
+    Attributes:
+        users: number of users.
+        popularity: (tracks,) share of the users who played the track.
+        profiles: user id to the mean popularity of the tracks the user played.
+        candidates: track idx that may be recommended.
+    """
+
+    users: int
+    popularity: np.ndarray
+    profiles: pd.Series
+    candidates: np.ndarray
+
+    @classmethod
+    def of(cls, train: pd.DataFrame, also: np.ndarray | None = None) -> Listening:
+        """Returns the facts of the train split: distinct (user_id, track_id) pairs.
+
+        Args:
+            train: columns user_id, track_id.
+            also: further candidates, e.g. the tracks of cold_test.
+        """
+        users = int(train[USER].nunique())
+        popularity = np.bincount(train[TRACK]) / max(users, 1)
+        profiles = pd.Series(popularity[train[TRACK]], index=train[USER]).groupby(level=0).mean()
+        candidates = np.union1d(train[TRACK], also if also is not None else [])
+        return cls(users, popularity, profiles, candidates)
+
+    def shares(self, items: np.ndarray) -> np.ndarray:
+        """Returns the popularity of each list entry: 0 for a track nobody played, NaN after a list's end."""
+        known = (items >= 0) & (items < len(self.popularity))
+        shares = np.where(known, self.popularity[np.where(known, items, 0)], 0.0)
+        return np.where(items >= 0, shares, np.nan)
+
+
+class BeyondAccuracy:
+    """The four numbers of a run's lists, against the training data of a workspace.
+
+    Diversity is measured in the space of one embedding for all runs, so that runs can be compared: the given one, or
+    the smallest audio embedding in the workspace; NaN if there is none.
+    """
+
+    def __init__(self, workspace: Workspace, space: str | None = None, also: np.ndarray | None = None):
+        self.listening = Listening.of(read_pairs(workspace.split("train")), also)
+        path = _space(workspace, space)
+        self.space = path.stem if path else None
+        self._vectors = np.load(path, mmap_mode="r", allow_pickle=False) if path else None
+
+    def of(self, lists: RankedLists, k: int) -> dict[str, float]:
+        """Returns the numbers by column name, e.g. `Coverage@50`."""
+        items = lists.items
+        values = (
+            coverage(items, self.listening.candidates),
+            _nanmean(novelty(items, self.listening)),
+            popularity_lift(items, lists.users, self.listening),
+            _nanmean(diversity(items, self._vectors)) if self._vectors is not None else float("nan"),
+        )
+        return dict(zip(beyond_columns(k), values, strict=True))
+
+
+def beyond_columns(k: int) -> list[str]:
+    """Returns the four column names at cutoff k."""
+    return [f"{name}@{k}" for name in BEYOND]
+
+
+def _space(workspace: Workspace, name: str | None) -> Path | None:
+    if name is not None:
+        path = workspace.embedding(name)
+        if not path.is_file():
+            remedy = f"make it with python extract.py embedding={name}"
+            raise MusicrecError(f"eval.diversity={name}: {path} is missing: {remedy}")
+        return path
+    folder = workspace.embedding("any").parent
+    found = [path for path in folder.glob("[!.]*.npy") if not path.stem.startswith("random")]
+    return min(found, key=lambda path: (path.stat().st_size, path.name), default=None)
+
+
+def coverage(items: np.ndarray, candidates: np.ndarray) -> float:
+    """Returns the share of the candidates that stand in at least one list.
+
+    >>> coverage(np.array([[3, 5], [3, -1]]), candidates=np.array([3, 4, 5, 6]))
+    0.5
+    """
+    return float(np.isin(candidates, items).mean()) if len(candidates) else float("nan")
+
+
+def novelty(items: np.ndarray, listening: Listening) -> np.ndarray:
+    """Returns each user's mean self-information, -log2(share of users who played the track), in bits; NaN: no list.
+
+    A track nobody played counts as played by one (Vargas & Castells 2011, section 3; `surprisal` of rs-metrics).
+    """
+    shares = np.maximum(listening.shares(items), 1 / max(listening.users, 1))  # keeps NaN
+    return _mean_over_list(-np.log2(shares))
+
+
+def popularity_lift(items: np.ndarray, users: np.ndarray, listening: Listening) -> float:
+    """Returns by how much the lists are more popular than what the same users play, e.g. 0.5 = by half.
+
+    ΔGAP of Abdollahpouri et al. 2019, "The unfairness of popularity bias in recommendation", section 4.
+    """
+    lists = _mean_over_list(listening.shares(items))
+    profiles = listening.profiles.reindex(users).to_numpy(dtype=np.float64)
+    both = ~np.isnan(lists) & ~np.isnan(profiles)
+    return float(lists[both].mean() / profiles[both].mean() - 1) if both.any() else float("nan")
+
+
+def diversity(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Returns each user's mean pairwise cosine distance between the tracks of the list; NaN for fewer than 2.
+
+    Args:
+        items: (users, positions); tracks without a vector do not count.
+        vectors: (tracks, dim) an embedding, NaN rows for missing tracks; may be memory-mapped.
+    """
+    width, dim = items.shape[1], vectors.shape[1]
+    result = np.full(len(items), np.nan)
+    step = max(1, _BLOCK // max(1, 4 * width * dim))
+    for start in range(0, len(items), step):
+        block = items[start : start + step]
+        known = (block >= 0) & (block < len(vectors))
+        rows = np.asarray(vectors[np.where(known, block, 0)], dtype=np.float32)  # (users, positions, dim)
+        norms = np.linalg.norm(rows, axis=2)
+        known &= norms > 0  # False for NaN, too
+        units = np.where(known[..., None], rows / np.where(known, norms, 1)[..., None], 0)
+        # The sum over all pairs without forming them: |sum of unit vectors|^2 = n + 2 * sum of pairwise cosines.
+        count = known.sum(axis=1)
+        squared = np.square(units.sum(axis=1, dtype=np.float64)).sum(axis=1)
+        similarity = (squared - count) / np.maximum(count * (count - 1), 1)
+        result[start : start + step] = np.where(count > 1, 1 - similarity, np.nan)
+    return result
+
+
+def _mean_over_list(values: np.ndarray) -> np.ndarray:
+    """Returns the mean of each row without its NaN; NaN for a row of nothing else."""
+    given = ~np.isnan(values)
+    count = given.sum(axis=1)
+    return np.where(count > 0, np.where(given, values, 0).sum(axis=1) / np.maximum(count, 1), np.nan)
+
+
+def _nanmean(values: np.ndarray) -> float:
+    given = values[~np.isnan(values)]
+    return float(given.mean()) if len(given) else float("nan")

@@ -1,0 +1,133 @@
+"""Who really beats whom: paired tests on per-user scores between the embeddings under one recommender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+ALPHA = 0.05
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Returns p values corrected for all tests made (Holm 1979): each is the level at which its test still rejects.
+
+    >>> holm(np.array([0.01, 0.04, 0.03]))
+    array([0.03, 0.06, 0.06])
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = p_values[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return corrected
+
+
+def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the tests of systems on the same users, along the first axis; uncorrected.
+
+    Args:
+        first: (users, ...) scores.
+        second: (users, ...) scores of the systems to compare with.
+
+    Returns:
+        difference: mean of first - second.
+        p_t: paired t test, two-sided.
+        p_wilcoxon: signed-rank test, two-sided, normal approximation; zero differences take part in the ranking (Pratt
+            1959), because most users may score 0 with both.
+        effect: Cohen's d of the differences, mean / standard deviation (0.2 small, 0.5 medium, 0.8 large).
+    """
+    from scipy.stats import t, wilcoxon
+
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    users = len(differences)
+    mean = differences.mean(axis=0) if users else np.full(differences.shape[1:], np.nan)
+    alike = ~differences.any(axis=0)
+    if users < 2:
+        untested = np.ones_like(mean)
+        return {"difference": mean, "p_t": untested, "p_wilcoxon": untested, "effect": np.zeros_like(mean)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The same difference for every user: an infinite effect that no t test can doubt. No difference: none.
+        effect = np.where(alike, 0.0, mean / differences.std(axis=0, ddof=1))
+        p_t = 2 * t.sf(np.abs(effect) * np.sqrt(users), users - 1)
+        p_wilcoxon = wilcoxon(np.where(alike, 1.0, differences), zero_method="pratt", method="approx", axis=0).pvalue
+    return {"difference": mean, "p_t": p_t, "p_wilcoxon": np.where(alike, 1.0, p_wilcoxon), "effect": effect}
+
+
+def pairwise(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Returns one row a pair of systems: first, second, difference, p_t, p_wilcoxon (Holm-corrected), effect.
+
+    Args:
+        scores: system to (users,) scores of one metric, the same users in the same order.
+    """
+    pairs = list(combinations(scores, 2))
+    if not pairs:
+        return pd.DataFrame(columns=["first", "second", "difference", "p_t", "p_wilcoxon", "effect"])
+    first, second = (np.stack([scores[name] for name in names], axis=1) for names in zip(*pairs, strict=True))
+    tests = paired_tests(first, second)
+    corrected = {name: holm(tests[name]) for name in ("p_t", "p_wilcoxon")}
+    return pd.DataFrame(pairs, columns=["first", "second"]).assign(**{**tests, **corrected})
+
+
+@dataclass(frozen=True)
+class CriticalDifference:
+    """A critical-difference diagram in numbers (Demšar 2006, with Wilcoxon-Holm in place of Nemenyi's test).
+
+    Attributes:
+        ranks: system to its mean rank over users (1 = best, ties share), the best first.
+        groups: maximal stretches of neighbours among which no pair differs significantly; only those of 2 and more.
+        p_friedman: of the hypothesis that all systems are alike; NaN for fewer than 3.
+    """
+
+    ranks: pd.Series
+    groups: list[list[str]]
+    p_friedman: float
+
+
+def critical_difference(
+    scores: Mapping[str, np.ndarray], pairs: pd.DataFrame, alpha: float = ALPHA
+) -> CriticalDifference:
+    """Returns mean ranks and the groups that cannot be told apart.
+
+    Args:
+        scores: system to (users,) scores of one metric.
+        pairs: what `pairwise` returned for them.
+        alpha: level of the Wilcoxon-Holm tests.
+    """
+    from scipy.stats import friedmanchisquare, rankdata
+
+    names = list(scores)
+    ranks = rankdata([-np.asarray(scores[name]) for name in names], axis=0).mean(axis=1)
+    ordered = pd.Series(ranks, index=names).sort_values(kind="stable")
+    different = {frozenset(pair) for pair in pairs.loc[pairs["p_wilcoxon"] < alpha, ["first", "second"]].to_numpy()}
+    groups: list[list[str]] = []
+    names = list(ordered.index)
+    for start in range(len(names)):
+        end = start + 1
+        while end < len(names) and not any(frozenset((name, names[end])) in different for name in names[start:end]):
+            end += 1
+        stretch = names[start:end]
+        if len(stretch) > 1 and not (groups and set(stretch) <= set(groups[-1])):
+            groups.append(stretch)
+    alike = np.ptp(ordered.to_numpy()) == 0 if len(ordered) else True
+    p_friedman = float("nan")
+    if len(names) > 2:
+        p_friedman = 1.0 if alike else float(friedmanchisquare(*scores.values()).pvalue)
+    return CriticalDifference(ordered, groups, p_friedman)
+
+
+def worse_than_best(means: pd.Series, pairs: pd.DataFrame, alpha: float = ALPHA) -> set[str]:
+    """Returns the systems significantly worse than the one with the best mean (paired t, Holm-corrected).
+
+    Args:
+        means: system to its mean.
+        pairs: what `pairwise` returned for the same metric.
+        alpha: level of the tests.
+    """
+    best = means.idxmax()
+    of_best = pairs[(pairs["first"] == best) | (pairs["second"] == best)]
+    rejected = of_best[of_best["p_t"] < alpha]
+    return (set(rejected["first"]) | set(rejected["second"])) - {best}

@@ -1,0 +1,51 @@
+"""The comparison in W&B: one summary run a sweep, with the table and the plots, offline too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from musicrec.evaluation.comparison import Comparison
+from musicrec.evaluation.plots import Plot
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+
+def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callable[..., Logger | None]) -> int:
+    """Returns the number of summary runs logged: one for every sweep in the comparison, one for all other runs.
+
+    Args:
+        comparison: what `compare` returned.
+        plots: what `plots.draw` returned; curves of single runs are left to those runs.
+        start: makes a W&B logger from the keywords group (the sweep or None), job_type and run; None where W&B is off.
+    """
+    import wandb
+
+    from musicrec.loggers import finish_wandb
+
+    shared = [plot for plot in plots if not plot.name.startswith("curves_")]
+    sweeps = {name: run.metadata.get("sweep") for name, run in comparison.runs.items()}
+    logged = 0
+    for sweep in sorted(set(sweeps.values()), key=lambda sweep: (sweep is not None, sweep)):
+        logger: Any = start(group=sweep, job_type="evaluate", run=f"comparison_{sweep}" if sweep else "comparison")
+        if logger is None:
+            return logged
+        names = [name for name, of in sweeps.items() if of == sweep]
+        rows = comparison.comparison[comparison.comparison["run"].isin(names)]
+        content: dict[str, Any] = {"comparison": wandb.Table(dataframe=_plain(rows))}
+        for stem, table in comparison.tables.items():
+            content[stem] = wandb.Table(dataframe=_plain(table.reset_index()))
+        content |= {f"plots/{plot.name}": wandb.Image(str(plot.png), caption=plot.caption) for plot in shared}
+        logger.experiment.log(content)
+        finish_wandb()
+        logged += 1
+    return logged
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns a frame without pandas' own missing values, which W&B cannot store."""
+    plain = frame.astype(object)
+    return plain.where(plain.notna(), None)
