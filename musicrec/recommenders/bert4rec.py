@@ -1,0 +1,218 @@
+"""BERT4Rec: the next track of a history, as the word at a mask."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from musicrec.columns import TIMESTAMP, TRACK
+from musicrec.data.batches import BatchSource
+from musicrec.data.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
+from musicrec.recommenders.base import Table, check, held_out, rows_of
+from musicrec.recommenders.bert4rec_net import INIT_STD, Bert4RecNet
+from musicrec.recommenders.trained import TrainedRecommender
+
+if TYPE_CHECKING:
+    from musicrec.data.interactions import Interactions, SplitData
+
+log = logging.getLogger(__name__)
+
+# Held-out rows a user needs for the masked validation loss (the study's choice).
+_MIN_VAL_ROWS = 10
+# Sequences encoded at once for prediction.
+_PREDICT_BATCH = 256
+
+
+class BERT4Rec(TrainedRecommender):
+    """Transformer over the user's tracks in order of time, trained to guess masked ones; cross-entropy.
+
+    Sun et al., "BERT4Rec" (CIKM 2019, arXiv 1904.06690), over pretrained audio embeddings as in "Comparative Analysis
+    of Pretrained Audio Representations in Music Recommender Systems" (arXiv 2409.08987), section 3.
+
+    `val/loss` is the masked loss on the held-out rows of validation users with at least ten of them. If there is no
+    such user (always so with `data.split=leave_one_out`), it is the cross-entropy of each user's first held-out track
+    at a mask appended to their training history.
+
+    Args:
+        data: the split.
+        item_embeddings: (num_tracks, dim).
+        embedding_trainable: items are learnt whatever `item_freeze` says; the embedding is only a start, brought to
+            the scale of BERT's initial weights.
+        max_seq_len: the last so many tracks of a history are used.
+        mlm_probability: of masking a position.
+        batch_size: sequences of a step.
+        num_hidden_layers: transformer layers.
+        num_attention_heads: must divide the hidden size.
+        hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
+            without projection (the released code). Learnt items of that size are not projected either.
+        intermediate_size: inner size of the feed-forward parts.
+        head: `tied` (the projected item vectors) or `linear` (an output vector and bias for each track).
+        item_freeze: keep the item vectors as they are.
+        predict_len: length of the input for prediction, its mask included; max_seq_len by default (the paper: 50).
+        dropout: of vectors and attention.
+        norm: layer normalisation `post` (BERT) or `pre` each sublayer.
+    """
+
+    table = "bert"
+
+    def __init__(
+        self,
+        data: SplitData,
+        item_embeddings: np.ndarray,
+        embedding_trainable: bool = False,
+        *,
+        name: str = "bert",
+        max_seq_len: int = 200,
+        mlm_probability: float = 0.2,
+        batch_size: int = 128,
+        num_hidden_layers: int = 2,
+        num_attention_heads: int = 2,
+        hidden_size: int | str = 256,
+        intermediate_size: int = 256,
+        head: str = "tied",
+        item_freeze: bool = True,
+        predict_len: int | None = None,
+        dropout: float = 0.1,
+        norm: str = "post",
+        lr: float = 0.001,
+        max_epochs: int = 100,
+        patience: int = 16,
+        lr_patience: int = 5,
+        seed: int = 0,
+    ):
+        super().__init__(
+            data,
+            item_embeddings,
+            name=name,
+            lr=lr,
+            max_epochs=max_epochs,
+            patience=patience,
+            lr_patience=lr_patience,
+            seed=seed,
+        )
+        dim = self.vectors.shape[1]
+        size = dim if hidden_size == "same" else hidden_size
+        check("hidden_size", hidden_size, isinstance(size, int) and size >= 1, "a positive number or same")
+        check(
+            "num_attention_heads",
+            num_attention_heads,
+            num_attention_heads >= 1 and int(size) % num_attention_heads == 0,
+            f"a divisor of the hidden size {size}",
+        )
+        check("max_seq_len", max_seq_len, max_seq_len >= 2, "2 or more")
+        check("mlm_probability", mlm_probability, 0 < mlm_probability <= 1, "above 0 and at most 1")
+        check("batch_size", batch_size, batch_size >= 1, "1 or more")
+        check("num_hidden_layers", num_hidden_layers, num_hidden_layers >= 1, "1 or more")
+        check("intermediate_size", intermediate_size, intermediate_size >= 1, "1 or more")
+        check("head", head, head in ("linear", "tied"), "linear or tied")
+        check("norm", norm, norm in ("post", "pre"), "post or pre")
+        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
+        longest = max_seq_len if predict_len is None else predict_len
+        check("predict_len", predict_len, 2 <= longest <= max_seq_len, f"between 2 and max_seq_len = {max_seq_len}")
+        self.max_seq_len = max_seq_len
+        self.mlm_probability = mlm_probability
+        self.batch_size = batch_size
+        self.predict_len = longest
+        frozen = item_freeze and not embedding_trainable
+        vectors = torch.from_numpy(self.vectors.copy())
+        project = hidden_size != "same" and (frozen or int(size) != dim)
+        if embedding_trainable and float(vectors.std()) > 0:
+            vectors *= INIT_STD / vectors.std()
+        elif frozen and project:
+            vectors = standardised(vectors)
+        with self.seeded():
+            self.net = Bert4RecNet(
+                Table(vectors, frozen),
+                hidden_size=int(size),
+                project=project,
+                layers=num_hidden_layers,
+                heads=num_attention_heads,
+                intermediate_size=intermediate_size,
+                max_seq_len=max_seq_len,
+                dropout=dropout,
+                head=head,
+                norm=norm,
+            )
+        # Tracks nobody played (cold ones) are candidates, but not wrong answers in training.
+        self.outputs: torch.Tensor | None
+        played = np.unique(self.place[data.train.items])
+        outputs = torch.from_numpy(played) if len(played) < len(self.candidates) else None
+        self.register_buffer("outputs", outputs, persistent=False)
+
+    def sources(self) -> tuple[BatchSource, BatchSource | None]:
+        train = self.data.train
+        heard = np.flatnonzero(np.diff(train.offsets))
+        options: dict[str, Any] = {
+            "max_seq_len": self.max_seq_len,
+            "mlm_probability": self.mlm_probability,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
+        source = MaskedSource(self._sequences(train, heard), shuffle=True, **options)
+        users, frame = held_out(self.data.truth["val"], train, self.place)
+        order = np.lexsort((frame[TRACK].to_numpy(), frame[TIMESTAMP].to_numpy(), users))
+        users, items = users[order], self.place[frame[TRACK].to_numpy(np.int64)[order]]
+        distinct, first, counts = np.unique(users, return_index=True, return_counts=True)
+        if (counts >= _MIN_VAL_ROWS).any():
+            long = np.repeat(counts >= _MIN_VAL_ROWS, counts)
+            offsets = np.concatenate([[0], np.cumsum(counts[counts >= _MIN_VAL_ROWS])])
+            return source, MaskedSource(Sequences(items[long], offsets), shuffle=False, **options)
+        usable = np.isin(distinct, heard)
+        if usable.any():
+            log.info("no validation user has %d held-out tracks: val/loss is that of the next track", _MIN_VAL_ROWS)
+            return source, NextSource(
+                self._sequences(train, distinct[usable]),
+                items[first[usable]],
+                max_seq_len=self.max_seq_len,
+                batch_size=self.batch_size,
+            )
+        log.warning("there are no validation users: the training loss decides when to stop")
+        return source, None
+
+    def _sequences(self, history: Interactions, positions: np.ndarray) -> Sequences:
+        """Returns the tracks of these users in order of (timestamp, track), those that are no candidates left out."""
+        offsets, rows = rows_of(history, positions)
+        items = self.place[history.items[rows]]
+        kept = np.concatenate([[0], np.cumsum(items >= 0)])
+        return Sequences(items[items >= 0], kept[offsets])
+
+    def loss(self, batch: MaskedBatch) -> tuple[torch.Tensor, int]:
+        logits = self.net(batch.tokens, batch.masked, self.outputs)
+        targets = batch.targets if self.outputs is None else torch.searchsorted(self.outputs, batch.targets)
+        return F.cross_entropy(logits, targets), len(targets)
+
+    def encode_users(self, positions: np.ndarray, history: Interactions) -> np.ndarray:
+        sequences = self._sequences(history, positions).to(self.device)
+        # Sequences of similar length go together, so that little is padded.
+        order = torch.argsort(sequences.lengths, stable=True)
+        size = self.net.positions.shape[1]
+        states = torch.empty((len(positions), size), device=self.device)
+        for which in order.split(_PREDICT_BATCH):
+            tokens, masks = sequences.with_mask_at_end(which, self.predict_len)
+            rows = torch.arange(len(which), device=self.device)
+            states[which] = self.net.encode(tokens, rows * tokens.shape[1] + masks).float()
+        if self.net.output_vectors()[1] is not None:
+            states = torch.cat([states, torch.ones_like(states[:, :1])], dim=1)
+        return states.cpu().numpy()
+
+    def encode_items(self) -> np.ndarray:
+        with torch.no_grad():
+            weight, bias = self.net.output_vectors()
+            vectors = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
+        return vectors.float().cpu().numpy()
+
+
+def standardised(vectors: torch.Tensor) -> torch.Tensor:
+    """Returns (items, dim) with mean 0 and equal spread in every dimension and a mean square length of 1.
+
+    The projection that follows can undo it, so the network expresses the same; but then its initial outputs have the
+    scale of BERT's initial vectors, whatever the units of the embedding are, and training starts at once.
+    """
+    centred = vectors - vectors.mean(dim=0)
+    spread = centred.square().mean(dim=0).sqrt()
+    scaled = torch.where(spread > 1e-6 * spread.max(), centred / spread, 0)
+    return scaled / max(1, int((spread > 1e-6 * spread.max()).sum())) ** 0.5

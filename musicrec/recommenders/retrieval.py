@@ -1,0 +1,224 @@
+"""The k best unseen items of every user: exact, in blocks, with a defined order of ties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from musicrec.errors import MusicrecError
+
+# Candidates fetched beyond k. They absorb rounding: scores are recomputed exactly, and a list is only trusted if its
+# last place beats everything that was not fetched by more than the search can be wrong.
+_SPARE = 32
+# Largest temporary matrix, in bytes.
+_BLOCK_BYTES = 2**28
+
+
+def top_k(
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    candidates: np.ndarray,
+    seen_offsets: np.ndarray,
+    seen_items: np.ndarray,
+    k: int,
+    *,
+    search: str = "torch",
+    device: torch.device | str = "cpu",
+    block_bytes: int = _BLOCK_BYTES,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the track idx and the scores of the k candidates with the largest inner product, best first.
+
+    A score is the inner product in double precision, rounded to float32; equal scores are ordered by lower track idx.
+    So the result depends neither on the size of a block nor on the library that multiplied, and equal item vectors
+    have equal scores.
+
+    Args:
+        user_vectors: (users, dim) float32; a row with NaN (no history) gets an empty list.
+        item_vectors: (tracks, dim) float32; only the rows of `candidates` are read.
+        candidates: (candidates,) sorted distinct track idx that may be recommended.
+        seen_offsets: (users + 1,) user u has seen seen_items[seen_offsets[u]:seen_offsets[u + 1]].
+        seen_items: track idx that are not recommended to that user again; others than candidates are ignored.
+        k: length of the lists.
+        search: library of the first search: `torch`, `faiss`, or `auto` (faiss on a CPU, if installed).
+        device: where to compute.
+
+    Returns:
+        ids (users, k) int64, -1 where there is no further item, and scores (users, k) float32, -inf there.
+    """
+    ids = np.full((len(user_vectors), k), -1, dtype=np.int64)
+    scores = np.full((len(user_vectors), k), -np.inf, dtype=np.float32)
+    if not len(candidates) or not k:
+        return ids, scores
+    device = torch.device(device)
+    table = torch.from_numpy(np.ascontiguousarray(item_vectors[candidates], dtype=np.float32)).to(device)
+    position = np.full(len(item_vectors), -1, dtype=np.int64)
+    position[candidates] = np.arange(len(candidates))
+    found = searcher(search, table)
+    fetch = min(k + _SPARE, len(candidates))
+    longest = table.norm(dim=1).max()
+    rows = max(1, block_bytes // (4 * len(candidates)))
+    known = np.flatnonzero(np.isfinite(user_vectors).all(axis=1))
+    # Users with histories of similar length share a block, because FAISS has to search for the longest one.
+    known = known[np.argsort((seen_offsets[1:] - seen_offsets[:-1])[known], kind="stable")]
+    for start in range(0, len(known), rows):
+        users = known[start : start + rows]
+        queries = torch.from_numpy(np.ascontiguousarray(user_vectors[users], dtype=np.float32)).to(device)
+        rows_np, places_np = _seen(users, seen_offsets, seen_items, position)
+        seen = torch.from_numpy(rows_np).to(device), torch.from_numpy(places_np).to(device)
+        places, bound = found(queries, *seen, fetch)
+        values = _exact(queries, table, places, block_bytes)
+        order, values = _ranked(places, values, k)
+        # Higham, Accuracy and Stability of Numerical Algorithms, section 3.1: the rounding error of an inner product.
+        margin = (table.shape[1] + 4) * 2.0**-24 * queries.norm(dim=1) * longest
+        unsafe = (bound > -torch.inf) & (bound + margin >= values[:, -1])
+        if unsafe.any():
+            order[unsafe], values[unsafe] = _complete(queries, table, *seen, unsafe, order.shape[1], block_bytes)
+        width = order.shape[1]
+        values_np = values.cpu().numpy()
+        ids[users, :width] = np.where(values_np > -np.inf, candidates[order.cpu().numpy()], -1)
+        scores[users, :width] = values_np
+    return ids, scores
+
+
+class Search(Protocol):
+    """Finds probable winners fast; the caller recomputes their scores."""
+
+    def __call__(
+        self, queries: torch.Tensor, seen_rows: torch.Tensor, seen_places: torch.Tensor, fetch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (rows, fetch) int64 places in the table, -1 for none, and (rows,) a bound: no unseen place that was
+        left out scores higher (up to rounding); -inf if none was left out."""
+        ...
+
+
+def searcher(name: str, table: torch.Tensor) -> Search:
+    """Returns the search of this name over `table` (items, dim)."""
+    if name not in ("auto", "torch", "faiss"):
+        raise MusicrecError(f"unknown search {name!r}: choose auto, torch or faiss")
+    if name != "torch" and table.device.type == "cpu":
+        try:
+            return FaissSearch(table)
+        except ImportError:
+            if name == "faiss":
+                raise MusicrecError("faiss is not installed: pip install faiss-cpu, or use search=torch") from None
+    return TorchSearch(table)
+
+
+class TorchSearch:
+    """One matrix product of all users of the block with all items."""
+
+    def __init__(self, table: torch.Tensor):
+        self.table = table
+
+    def __call__(
+        self, queries: torch.Tensor, seen_rows: torch.Tensor, seen_places: torch.Tensor, fetch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with _full_precision():
+            scores = queries @ self.table.T  # (rows, items)
+        scores[seen_rows, seen_places] = -torch.inf
+        values, places = scores.topk(fetch, dim=1)
+        bound = values[:, -1] if fetch < len(self.table) else torch.full_like(values[:, -1], -torch.inf)
+        return torch.where(values > -torch.inf, places, -1), bound
+
+
+class FaissSearch:
+    """FAISS's flat inner-product index (Douze et al. 2024, arXiv 2401.08281); it knows no seen items, so it is asked
+    for as many more as the longest history of the block."""
+
+    def __init__(self, table: torch.Tensor):
+        import faiss
+
+        self.size = len(table)
+        self.index = faiss.IndexFlatIP(table.shape[1])
+        self.index.add(table.numpy())
+
+    def __call__(
+        self, queries: torch.Tensor, seen_rows: torch.Tensor, seen_places: torch.Tensor, fetch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        longest = int(torch.bincount(seen_rows, minlength=1).max())
+        asked = min(fetch + longest, self.size)
+        found_values, found_places = self.index.search(queries.numpy(), asked)
+        values, places = torch.from_numpy(found_values), torch.from_numpy(found_places)
+        seen = torch.sort(seen_rows * self.size + seen_places).values
+        keys = torch.arange(len(queries))[:, None] * self.size + places
+        if len(seen):
+            known = seen[torch.searchsorted(seen, keys).clamp(max=len(seen) - 1)] == keys
+            values = values.masked_fill(known, -torch.inf)
+        # What is left out either lies beyond the last one that was asked for or is dropped by the cut to `fetch`.
+        bound = values.new_full((len(queries),), -torch.inf)
+        if asked < self.size:
+            bound = torch.from_numpy(found_values[:, -1])
+        values, order = values.topk(fetch, dim=1)
+        if fetch < asked:
+            bound = torch.maximum(bound, values[:, -1])
+        return torch.where(values > -torch.inf, places.gather(1, order), -1), bound
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Multiplies in float32 even where training was allowed TF32 or bf16; the error bound needs it."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _seen(
+    users: np.ndarray, offsets: np.ndarray, items: np.ndarray, position: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the seen items of a block of users as (row of the block, place in the table) pairs."""
+    lengths = offsets[users + 1] - offsets[users]
+    rows = np.repeat(np.arange(len(users)), lengths)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places = position[items[np.repeat(offsets[users], lengths) + within]]
+    return rows[places >= 0], places[places >= 0]
+
+
+def _exact(queries: torch.Tensor, table: torch.Tensor, places: torch.Tensor, block_bytes: int) -> torch.Tensor:
+    """Returns (rows, fetch) float32 inner products computed in double precision; -inf at place -1."""
+    parts = []
+    for rows in _chunks(len(queries), 8 * places.shape[1] * table.shape[1], block_bytes):
+        vectors = table[places[rows].clamp(min=0)].double()  # (rows, fetch, dim)
+        parts.append(torch.bmm(vectors, queries[rows].double()[:, :, None])[:, :, 0])
+    return torch.cat(parts).float().masked_fill(places < 0, -torch.inf)
+
+
+def _ranked(places: torch.Tensor, values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns places and values of the k largest values, best first, equal ones by lower place."""
+    places, order = places.sort(dim=1)
+    values, best = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return places.gather(1, best)[:, :k], values[:, :k]
+
+
+def _complete(
+    queries: torch.Tensor,
+    table: torch.Tensor,
+    seen_rows: torch.Tensor,
+    seen_places: torch.Tensor,
+    unsafe: torch.Tensor,
+    k: int,
+    block_bytes: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the lists of the unsafe rows from the double-precision scores of all items (many ties: slow, rare)."""
+    rows = unsafe.nonzero()[:, 0]
+    values = torch.empty((len(rows), len(table)), device=table.device)
+    for items in _chunks(len(table), 8 * table.shape[1], block_bytes):
+        values[:, items] = (queries[rows].double() @ table[items].double().T).float()
+    row_of = torch.full((len(queries),), -1, device=table.device)
+    row_of[rows] = torch.arange(len(rows), device=table.device)
+    affected = unsafe[seen_rows]
+    values[row_of[seen_rows[affected]], seen_places[affected]] = -torch.inf
+    values, order = values.sort(dim=1, descending=True, stable=True)
+    return order[:, :k], values[:, :k]
+
+
+def _chunks(size: int, bytes_each: int, block_bytes: int) -> Iterator[slice]:
+    step = max(1, block_bytes // bytes_each)
+    for start in range(0, size, step):
+        yield slice(start, start + step)

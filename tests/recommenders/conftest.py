@@ -1,0 +1,94 @@
+"""A data set of ten training rows whose answers can be computed by hand, and a training loop in miniature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musicrec.data.interactions import Interactions, SplitData
+
+COLUMNS = ["user_id", "track_id", "timestamp", "count"]
+
+
+def rows(*values: tuple[Any, int, int, int]) -> pd.DataFrame:
+    """Returns a split frame from (user, track, day of March 2019, plays)."""
+    frame = pd.DataFrame(list(values), columns=COLUMNS)
+    frame["timestamp"] = pd.to_datetime("2019-03-01") + pd.to_timedelta(frame["timestamp"].astype("int64"), unit="D")
+    return frame
+
+
+# Users 10, 20, 30, 40 and tracks 0..5; track 6 is in the index, but nobody played it. User 40 played one track.
+TRAIN = rows(
+    (10, 0, 1, 1),
+    (10, 1, 2, 1),
+    (10, 2, 3, 5),
+    (20, 2, 5, 1),
+    (20, 3, 4, 2),
+    (20, 4, 4, 1),
+    (30, 0, 7, 1),
+    (30, 4, 6, 1),
+    (30, 5, 8, 1),
+    (40, 3, 9, 3),
+)
+VAL = rows((10, 3, 400, 1), (20, 0, 401, 1))
+TEST = rows((30, 1, 402, 1), (40, 0, 403, 1))
+
+
+@pytest.fixture
+def ten_rows() -> SplitData:
+    """Returns the ten rows; users 10, 20 are validated, 30, 40 tested."""
+    return SplitData(Interactions.from_frame(TRAIN, num_tracks=7), {"val": VAL, "test": TEST})
+
+
+@pytest.fixture
+def plane() -> np.ndarray:
+    """Returns embeddings (7, 2) at easy angles: tracks 0, 1 along x, 2 diagonal, 3, 4 along y, 5 along −x, 6 unused."""
+    return np.array([[1, 0], [2, 0], [1, 1], [0, 1], [0, 3], [-1, 0], [5, 5]], dtype=np.float32)
+
+
+@pytest.fixture
+def many() -> SplitData:
+    """Returns 40 users with 4 to 18 of 30 tracks each and 12 held-out rows of each of the first 10 users."""
+    rng = np.random.default_rng(7)
+    train, val = [], []
+    for user in range(40):
+        tracks = rng.permutation(30)
+        length = int(rng.integers(4, 19))
+        train += [(user, int(track), day, 1 + day % 3) for day, track in enumerate(tracks[:length])]
+        if user < 10:
+            val += [(user, int(track), 400 + day, 1) for day, track in enumerate(tracks[length : length + 12])]
+    return SplitData(Interactions.from_frame(rows(*train), num_tracks=30), {"val": rows(*val), "test": rows(*val)[:0]})
+
+
+@pytest.fixture
+def audio() -> np.ndarray:
+    """Returns embeddings (30, 8) for `many`."""
+    return np.random.default_rng(3).normal(size=(30, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def fit(tmp_path: Path) -> Callable[..., Any]:
+    """Returns a function that trains a model on the CPU and gives back the trainer; `resume` names a checkpoint."""
+
+    def fitted(model: Any, epochs: int, folder: str = "run", resume: str | None = None) -> Any:
+        import pytorch_lightning as pl
+        from pytorch_lightning.callbacks import ModelCheckpoint
+
+        checkpoint = ModelCheckpoint(tmp_path / folder, "best", monitor=model.monitor, save_last=True)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            callbacks=[checkpoint],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resume, weights_only=True)
+        return trainer
+
+    return fitted
