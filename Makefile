@@ -22,7 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup ## synthetic music and listeners through all four stages to a comparison table
 	$(PY) prepare.py
 	$(PY) extract.py embedding=musicnn
-	$(PY) train.py -m recommender=knn,shallow,bert embedding=musicnn,random
+	$(PY) train.py -m recommender=knn,shallow embedding=musicnn,random
+	$(PY) train.py -m experiment=demo_bert embedding=musicnn,random
 	$(PY) evaluate.py
 
 test: setup lint ## lint, type check and all tests

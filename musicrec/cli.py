@@ -57,7 +57,9 @@ def console() -> None:
     import hydra
 
     stage = sys.argv.pop(1)
-    sys.argv.append(f"hydra.job.name={stage}")
+    # Hydra's parser wants all overrides in one place: ours goes in front of the user's first.
+    overrides = (place for place, word in enumerate(sys.argv) if "=" in word and not word.startswith("-"))
+    sys.argv.insert(next(overrides, len(sys.argv)), f"hydra.job.name={stage}")
     task = functools.wraps(run)(functools.partial(run, stage))
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)()
 

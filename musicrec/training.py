@@ -208,7 +208,12 @@ def _fit(
     checkpoint.CHECKPOINT_NAME_LAST = run.last.stem
     callbacks: list[pl.Callback] = [
         checkpoint,
-        EarlyStopping(monitor=model.monitor, mode=mode, patience=model.patience, check_on_train_epoch_end=False),
+        EarlyStopping(
+            monitor=model.monitor,
+            mode=mode,
+            patience=model.patience,
+            check_on_train_epoch_end=model.monitor.startswith("train/"),
+        ),
     ]
     if cfg.trainer.get("enable_progress_bar", True):
         callbacks.append(TrainingProgress(run.name, model.monitor))
@@ -224,6 +229,7 @@ def _fit(
     log.info("%s: %d epochs, best %s %.4f", run.name, trainer.current_epoch, model.monitor, checkpoint.best_model_score)
     best = torch.load(run.best, map_location="cpu", weights_only=True)
     model.load_state_dict(best["state_dict"])
+    model.to(trainer.strategy.root_device)  # Lightning took it off the device; lists are computed where the model is
     return model.eval(), open_loggers, trainer.global_step
 
 

@@ -50,7 +50,7 @@ class BERT4Rec(TrainedRecommender):
         hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
             without projection (the released code). Learnt items of that size are not projected either.
         intermediate_size: inner size of the feed-forward parts.
-        head: `tied` (the projected item vectors) or `linear` (an output vector and bias for each track).
+        head: `linear` (an output vector and bias for each track) or `tied` (the projected item vectors; the study).
         item_freeze: keep the item vectors as they are.
         predict_len: length of the input for prediction, its mask included; max_seq_len by default (the paper: 50).
         dropout: of vectors and attention.
@@ -73,7 +73,7 @@ class BERT4Rec(TrainedRecommender):
         num_attention_heads: int = 2,
         hidden_size: int | str = 256,
         intermediate_size: int = 256,
-        head: str = "tied",
+        head: str = "linear",
         item_freeze: bool = True,
         predict_len: int | None = None,
         dropout: float = 0.1,
@@ -203,7 +203,7 @@ class BERT4Rec(TrainedRecommender):
         with torch.no_grad():
             weight, bias = self.net.output_vectors()
             vectors = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
-        return vectors.float().cpu().numpy()
+        return vectors.detach().float().cpu().numpy()
 
 
 def standardised(vectors: torch.Tensor) -> torch.Tensor:

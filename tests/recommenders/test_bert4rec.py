@@ -303,14 +303,24 @@ def test_cold_tracks_are_candidates_but_no_wrong_answers(ten_rows: SplitData, pl
     assert 6 in model.recommend(np.array([0]), 4)[0]
 
 
-def test_it_learns_order() -> None:
-    # 60 users walk round a circle of 12 tracks, nine steps from a random start: the next one is certain.
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"head": "linear"},
+        {"embedding_trainable": True},
+        {"norm": "pre"},
+        {"hidden_size": "same", "item_freeze": False},
+    ],
+)
+def test_it_learns_order(options: dict[str, Any]) -> None:
+    # 60 users walk round a circle of 12 tracks from a random start: the next one is certain.
     rng = np.random.default_rng(0)
     starts = enumerate(rng.integers(12, size=60).tolist())
-    walks = [(user, (start + step) % 12, step, 1) for user, start in starts for step in range(9)]
+    walks = [(user, (start + step) % 12, step, 1) for user, start in starts for step in range(4 + user % 6)]
     data = SplitData(Interactions.from_frame(rows(*walks), num_tracks=12), {"val": VAL[:0], "test": VAL[:0]})
-    embedding = rng.normal(size=(12, 16)).astype(np.float32)
-    model = BERT4Rec(data, embedding, **{**SMALL, "hidden_size": 16}, dropout=0.0, lr=0.01).train()
+    embedding = rng.normal(size=(12, 32)).astype(np.float32)
+    model = BERT4Rec(data, embedding, **{**SMALL, "hidden_size": 32, "dropout": 0.0, "lr": 0.01, **options}).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=model.lr)
     source = model.sources()[0]
     for epoch in range(120):
@@ -318,8 +328,10 @@ def test_it_learns_order() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    last = data.train.items[data.train.offsets[1:] - 1]
-    assert (model.recommend(np.arange(60), 1)[0][:, 0] == (last + 1) % 12).mean() > 0.9
+    # Position 9 never stood in training: leave out the longest walks.
+    users = np.flatnonzero(np.diff(data.train.offsets) < 9)
+    last = data.train.items[data.train.offsets[users + 1] - 1]
+    assert (model.recommend(users, 1)[0][:, 0] == (last + 1) % 12).mean() > 0.75
 
 
 def test_same_seed_same_numbers_and_resume_is_exact(
