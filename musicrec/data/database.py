@@ -1,0 +1,97 @@
+"""A DuckDB connection that stays within a memory limit by spilling to disk, and its parquet files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicrec.errors import MusicrecError
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+# Distinct values up to which a column of a row group is dictionary-encoded: more than a large library has tracks.
+DICTIONARY_SIZE = 1 << 16
+# The rest is for Python, its libraries and the blocks of a log that are being read.
+DATABASE_SHARE = 0.75
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+@contextmanager
+def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yields an in-memory database.
+
+    Args:
+        folder: what exceeds the memory limit is spilled into a temporary folder in it.
+        memory_limit: of this process, e.g. 4GB; the database gets DATABASE_SHARE of it.
+        threads: used by every query.
+
+    Raises:
+        MusicrecError: if the limit is not one, or if memory or disk do not suffice.
+    """
+    import duckdb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-duckdb-", dir=folder) as spill, duckdb.connect() as connection:
+        try:
+            connection.execute(f"SET memory_limit = {literal(memory_limit)}")
+            connection.execute(f"SET memory_limit = '{int(DATABASE_SHARE * _limit(connection))}B'")
+        except duckdb.Error as error:
+            raise MusicrecError(
+                f"data.memory_limit={memory_limit} is not an amount of memory: say, for example, data.memory_limit=4GB"
+            ) from error
+        connection.execute(f"SET temp_directory = {literal(spill)}")
+        connection.execute(f"SET threads = {threads}")
+        connection.execute("SET enable_progress_bar = false")  # it would write into the standard output
+        connection.execute("SET TimeZone = 'UTC'")
+        # Order is asked for where it matters; keeping it everywhere costs memory.
+        connection.execute("SET preserve_insertion_order = false")
+        try:
+            yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise MusicrecError(
+                f"data.memory_limit={memory_limit} does not suffice, or the disk of {folder} is full: raise the limit "
+                f"or free some space ({_first_line(error)})"
+            ) from error
+        except duckdb.IOException as error:
+            raise MusicrecError(f"{folder} cannot be written or read: {_first_line(error)}") from error
+
+
+def literal(text: str | Path) -> str:
+    """Returns an SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def copy_to_parquet(
+    connection: duckdb.DuckDBPyConnection, query: str, path: Path, metadata: dict[str, Any] | None = None
+) -> None:
+    """Writes the rows of a query as parquet (zstd), with metadata as `musicrec.files.write_parquet` stores it.
+
+    The caller gives a temporary path (`musicrec.files.atomic_path`).
+    """
+    stored = literal(json.dumps(metadata or {}, default=str))
+    connection.execute(
+        f"""
+        COPY ({query}) TO {literal(path)}
+        (
+            FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT {DICTIONARY_SIZE},
+            KV_METADATA {{musicrec: {stored}}}
+        )
+        """
+    )
+
+
+def _limit(connection: duckdb.DuckDBPyConnection) -> float:
+    """Returns the memory limit in bytes, which DuckDB tells as 3.7 GiB."""
+    [(text,)] = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    number, unit = text.split()
+    return float(number) * 1024 ** _UNITS.index(unit)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

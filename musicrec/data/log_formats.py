@@ -1,0 +1,257 @@
+"""What the columns of a listening log mean: a table with a header, or what listeners' sites export."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicrec.errors import MusicrecError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+AUTO = "auto"
+DEFAULT_COUNT_COLUMN = "count"
+TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM = "table", "lastfm_1k", "listenbrainz", "lastfm"
+FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM)
+
+# A log of one person names nobody.
+NOBODY = "me"
+BY_NAME = "{artist} - {track}"
+
+_FIELD = re.compile(r"\{([^{}]+)\}")
+_LISTENBRAINZ_COLUMNS = ("user", "artist", "track", "timestamp")
+_LASTFM_1K_COLUMNS = ("user_id", "timestamp", "artist_id", "artist", "track_id", "track")
+# Names that Last.fm exporters give, the more telling first.
+_ALIASES = {
+    "user": ("user_id", "user", "username", "user_name"),
+    "artist": ("artist", "artist_name", "artistname"),
+    "track": ("track", "track_name", "trackname", "title", "song", "track_title"),
+    "timestamp": (
+        *("uts", "timestamp", "unix_timestamp", "date", "utc_time", "time", "datetime", "played_at", "scrobble_time"),
+    ),
+}  # fmt: skip
+_LASTFM_HEADERLESS = ("artist", "album", "track", "timestamp")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2} [A-Z][a-z]{2} \d{4},? \d{2}:\d{2}|\d{9,13}$")
+
+
+@dataclass(frozen=True)
+class LogColumns:
+    """Names in the log of the columns that are read.
+
+    Attributes:
+        user: of the user id.
+        track: of the track id, or a text with the names of several columns in braces: {artist} - {title}.
+        timestamp: of the time.
+        count: of the number of plays a row stands for; `auto` = the one called count if there is one, None = each is
+            one.
+        format: one of FORMATS; `auto` = the first line tells.
+    """
+
+    user: str
+    track: str
+    timestamp: str
+    count: str | None = AUTO
+    format: str = TABLE
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of a log are read.
+
+    Attributes:
+        delimiter: between the cells of a line; empty for JSON.
+        quoted: whether cells may be in quotation marks.
+        names: of all columns, in order.
+        user: name of the column of users; None = all plays are of NOBODY.
+        track: the track id, with names of columns in braces.
+        timestamp: name of the column of times.
+        count: name of the column of counts; None = each row is one play.
+        headerless: whether the first line is a row.
+    """
+
+    delimiter: str
+    quoted: bool
+    names: tuple[str, ...]
+    user: str | None
+    track: str
+    timestamp: str
+    count: str | None = None
+    headerless: bool = False
+
+    @property
+    def width(self) -> int:
+        return len(self.names)
+
+    @property
+    def fields(self) -> list[str]:
+        """Returns the columns that the track id is made of."""
+        return _FIELD.findall(self.track)
+
+    @property
+    def wanted(self) -> list[str]:
+        """Returns the columns to read: user, those of the track, timestamp, count."""
+        named = [self.user, *self.fields, self.timestamp, self.count]
+        return [name for name in named if name is not None]
+
+    @property
+    def positions(self) -> list[int]:
+        return [self.names.index(name) for name in self.wanted]
+
+    @property
+    def by_name(self) -> bool:
+        """Returns whether a track id is put together from artist and title, not an identifier."""
+        return len(self.fields) > 1
+
+    def assembled(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
+        """Returns user, track, timestamp and, if there is one, count from the `wanted` columns.
+
+        A track id one of whose parts is empty is empty.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rest = list(columns)
+        rows = len(rest[-1])
+        if self.user is None:
+            nobody = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()).take(pa.array([0] * rows)), [NOBODY])
+            users = nobody
+        else:
+            users = rest.pop(0)
+        fields = self.fields
+        parts, rest = rest[: len(fields)], rest[len(fields) :]
+        if self.track == f"{{{fields[0]}}}":
+            return [users, parts[0], *rest]
+        kind = pa.binary() if any(pa.types.is_binary(part.type) for part in parts) else pa.string()
+        parts = [pc.fill_null(part.cast(kind), "") for part in parts]
+        between = [pa.scalar(text, kind) for text in _FIELD.split(self.track)[::2]]
+        pieces = [between[0]]
+        for part, text in zip(parts, between[1:], strict=True):
+            pieces += [part, text]
+        tracks = pc.binary_join_element_wise(*pieces, pa.scalar("", kind))
+        for part in parts:
+            tracks = pc.if_else(pc.equal(pc.binary_length(part), 0), pa.scalar("", kind), tracks)
+        return [users, tracks, *rest]
+
+
+def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) -> Layout:
+    """Returns how a text log is read, from its first line.
+
+    Args:
+        path: for messages.
+        first_line: the first line.
+        columns: what the user says of it.
+        allowed: what a log may be, for messages.
+
+    Raises:
+        MusicrecError: if the line is no text, or a column is missing or occurs twice.
+    """
+    try:
+        text = first_line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise MusicrecError(f"the first line of {path} is not UTF-8 text; {allowed}") from error
+    if "\0" in text:
+        raise MusicrecError(f"the first line of {path} is not text; {allowed}")
+    delimiter = "\t" if "\t" in text else ","
+    # Names of artists and songs hold lone quotation marks, so in tab-separated logs a quotation mark is a letter like
+    # any other, unless the header shows that the writer quotes (R does).
+    quoted = delimiter == "," or text.startswith('"')
+    names = tuple(name.strip() for name in next(csv_rows(iter([text]), delimiter, quoted), []))
+    kind = _detected(text, names, columns) if columns.format == AUTO else columns.format
+    if kind == LISTENBRAINZ:
+        return Layout("", False, _LISTENBRAINZ_COLUMNS, "user", BY_NAME, "timestamp", headerless=True)
+    if kind == LASTFM_1K:
+        if len(names) != len(_LASTFM_1K_COLUMNS):
+            raise MusicrecError(
+                f"{path} has {len(names)} columns; data.format=lastfm_1k has {len(_LASTFM_1K_COLUMNS)}, without "
+                "header: userid, timestamp, artid, artname, traid, traname"
+            )
+        return Layout("\t", False, _LASTFM_1K_COLUMNS, "user_id", BY_NAME, "timestamp", headerless=True)
+    if kind == LASTFM:
+        return _lastfm(path, names, delimiter, quoted, columns)
+    return _table(path, names, delimiter, quoted, columns)
+
+
+def _detected(text: str, names: tuple[str, ...], columns: LogColumns) -> str:
+    """Returns the format that a first line shows."""
+    if text.lstrip().startswith("{"):
+        return LISTENBRAINZ
+    known = set(_FIELD.findall(columns.track)) or {columns.track}
+    if known <= set(names):
+        return TABLE
+    if "\t" in text and len(names) == len(_LASTFM_1K_COLUMNS) and _DATE.match(names[1]):
+        return LASTFM_1K
+    if _alias(names, "artist") and _alias(names, "track") and _alias(names, "timestamp"):
+        return LASTFM
+    if len(names) == len(_LASTFM_HEADERLESS) and _DATE.match(names[-1]):
+        return LASTFM
+    return TABLE
+
+
+def _lastfm(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
+    headerless = len(names) == len(_LASTFM_HEADERLESS) and _DATE.match(names[-1]) is not None
+    if headerless:
+        names = _LASTFM_HEADERLESS
+    found = {role: _alias(names, role) for role in _ALIASES}
+    for role in ("artist", "track", "timestamp"):
+        if found[role] is None:
+            raise MusicrecError(
+                f"{path} has no column of the {role}; data.format=lastfm knows it as {', '.join(_ALIASES[role])}, but "
+                f"the first line is: {', '.join(names)}. For other names use data.format=table with "
+                "data.track_column='{artist} - {title}' and data.timestamp_column"
+            )
+    track = f"{{{found['artist']}}} - {{{found['track']}}}"
+    timestamp = found["timestamp"]
+    assert timestamp is not None
+    user = columns.user if columns.user in names else found["user"]
+    return Layout(delimiter, quoted, names, user, track, timestamp, headerless=headerless)
+
+
+def _alias(names: Sequence[str], role: str) -> str | None:
+    by_plain = {re.sub(r"[\s_-]+", "_", name.strip().lower()): name for name in reversed(names)}
+    return next((by_plain[alias] for alias in _ALIASES[role] if alias in by_plain), None)
+
+
+def _table(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
+    user, track, timestamp, count = table_columns(path, names, columns)
+    return Layout(delimiter, quoted, names, user, track, timestamp, count)
+
+
+def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tuple[str, str, str, str | None]:
+    """Returns the names of the user column, the track id (names in braces), the timestamp and the count column.
+
+    Raises:
+        MusicrecError: if one is missing or occurs twice; names the columns found and the key to set.
+    """
+    fields = _FIELD.findall(columns.track)
+    wanted = [("user_column", columns.user)]
+    wanted += [("track_column", name) for name in fields or [columns.track]]
+    wanted.append(("timestamp_column", columns.timestamp))
+    count = columns.count
+    if count == AUTO:
+        count = DEFAULT_COUNT_COLUMN if DEFAULT_COUNT_COLUMN in names else None
+    if count is not None:
+        wanted.append(("count_column", count))
+    found = ", ".join(names) or "nothing"
+    for key, name in wanted:
+        if name not in names:
+            raise MusicrecError(
+                f"{path} has no column {name!r}; its first line names: {found}. Say which is meant with data.{key}=NAME"
+            )
+        if list(names).count(name) > 1:
+            raise MusicrecError(
+                f"{path} has {list(names).count(name)} columns called {name!r}: {found}; rename all but one"
+            )
+    if len({name for _, name in wanted}) < len(wanted):
+        twice = ", ".join(f"data.{key}={name}" for key, name in wanted)
+        raise MusicrecError(f"one column of {path} is asked for as two things: {twice}")
+    return columns.user, columns.track if fields else f"{{{columns.track}}}", columns.timestamp, count
+
+
+def csv_rows(lines: Iterator[str], delimiter: str, quoted: bool) -> Any:
+    """Returns Python's csv reader of the lines."""
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)

@@ -1,0 +1,245 @@
+"""The values of a log's columns: which are good, what they are, and why the others are not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_SHOWN = 300
+
+# 10^11 seconds is the year 5138 and 10^11 milliseconds is 1973: no log holds either, so the size tells the unit.
+MILLISECONDS_FROM = 10**11
+EPOCH_END = 10**14
+
+# User ids up to it are looked up in a table of that many numbers.
+MAX_PLAIN = 10**7
+
+ISO, SECONDS, MILLISECONDS = "ISO", "epoch seconds", "epoch milliseconds"
+_ISO_PATTERN = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?$"
+_DIGITS = r"^\d{1,18}$"
+# As Last.fm writes them: 6 Mar 2018, 10:24
+_LASTFM_DATE = r"^(\d{1,2}) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4},? \d{2}:\d{2}$"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Below a microsecond nothing is kept.
+_TOO_FINE = r"(:\d{2}\.\d{6})\d{1,3}"
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that says nothing usable: its line (header = 1; for parquet its row, from 1), why, and its text."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass
+class LogBatch:
+    """Consecutive rows of a log.
+
+    Attributes:
+        users: ids, dictionary-encoded str; or (rows,) int64 if each is a small integer from 0 on in plain form (7, not
+            07), which is faster.
+        tracks: ids, dictionary-encoded str.
+        timestamps: (rows,) datetime64[us], UTC.
+        counts: (rows,) int64 plays per row, or None where each row is one play.
+        bad: the rows left out.
+        formats: how many timestamps were written in which format.
+    """
+
+    users: pa.DictionaryArray | np.ndarray
+    tracks: pa.DictionaryArray
+    timestamps: np.ndarray
+    counts: np.ndarray | None
+    bad: list[BadRow] = field(default_factory=list)
+    formats: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+
+def plain_integers(texts: pa.StringArray) -> np.ndarray | None:
+    """Returns (rows,) int64 if each text is an integer from 0 to MAX_PLAIN in plain form, else None."""
+    import pyarrow as pa
+
+    try:
+        numbers = texts.cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    if not len(numbers) or numbers.min() < 0 or numbers.max() > MAX_PLAIN:
+        return None
+    # Other forms (007, +7) are longer: if all lengths sum up to that of the plain forms, each is plain.
+    digits = len(numbers) + sum(int((numbers >= 10**power).sum()) for power in range(1, len(str(MAX_PLAIN))))
+    letters = int(np.frombuffer(texts.buffers()[1], np.int32)[[texts.offset, texts.offset + len(texts)]] @ [-1, 1])
+    return numbers if digits == letters else None
+
+
+def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
+    """Returns the good rows of columns of any type, and for each bad row (by position) the reason.
+
+    Args:
+        columns: user, track, timestamp and, if there is one, count; text as binary or string.
+    """
+    import pyarrow as pa
+
+    users, tracks = _texts(columns[0]), _texts(columns[1])
+    timestamps, formats = instants(columns[2])
+    counts = _counts(columns[3]) if len(columns) == 4 else None
+    faults = [
+        (_equals(users, None), columns[0], "the user id is not UTF-8: {}"),
+        (_equals(tracks, None), columns[1], "the track id is not UTF-8: {}"),
+        (_equals(users, ""), columns[0], "no user id"),
+        (_equals(tracks, ""), columns[1], "no track id"),
+        (
+            np.isnat(timestamps),
+            columns[2],
+            "the timestamp {} is neither ISO (2019-02-20 10:11:12) nor epoch seconds or milliseconds",
+        ),
+    ]
+    if counts is not None:
+        faults.append((counts < 1, columns[3], "the count {} is not a whole number from 1 on"))
+    reasons: dict[int, str] = {}
+    good = np.ones(len(users), bool)
+    for mask, column, reason in faults:
+        for row in np.flatnonzero(mask & good):
+            reasons[int(row)] = reason.format(shown_value(column[int(row)].as_py()))
+        good &= ~mask
+    kept = pa.array(good)
+    batch = LogBatch(
+        users.filter(kept).dictionary_encode(),
+        tracks.filter(kept).dictionary_encode(),
+        timestamps[good],
+        None if counts is None else counts[good],
+        formats=formats,
+    )
+    return batch, reasons
+
+
+def shown_value(value: Any) -> str:
+    """Returns a value as a message shows it, bytes that are not UTF-8 as \\xff."""
+    return repr(value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value)[:MAX_SHOWN]
+
+
+def _equals(texts: pa.Array, value: str | None) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    mask = pc.is_null(texts) if value is None else pc.fill_null(pc.equal(texts, value), False)
+    return np.asarray(mask.to_numpy(zero_copy_only=False))
+
+
+def _texts(values: pa.Array) -> pa.StringArray:
+    """Returns ids as strings: '' for missing ones, null for ones that are not UTF-8."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    try:
+        return pc.fill_null(values.cast(pa.string()), "")
+    except pa.ArrowInvalid:
+        return pa.array([_decoded(value) for value in values.to_pylist()], pa.string())
+
+
+def _decoded(value: bytes | None) -> str | None:
+    if value is None:
+        return ""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Returns whether a column of this type holds strings or bytes."""
+    import pyarrow as pa
+
+    families = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    return any(getattr(pa.types, f"is_{family}")(kind) for family in families)
+
+
+def instants(values: pa.Array) -> tuple[np.ndarray, Counter[str]]:
+    """Returns datetime64[us] in UTC, NaT for what is no timestamp, and how many were written in which format.
+
+    Args:
+        values: timestamps (those with a zone are UTC inside), dates, epoch numbers, or text of either kind.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        microseconds = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False).cast(pa.int64())
+        nothing = np.datetime64("NaT").astype(np.int64).item()
+        found = pc.fill_null(microseconds, nothing).to_numpy().view("datetime64[us]")
+        return found, +Counter({ISO: int((~np.isnat(found)).sum())})
+    if is_text(values.type):
+        return _from_texts(pc.utf8_trim_whitespace(pc.fill_null(_texts(values), "")))
+    return _from_epoch(pc.fill_null(_whole_numbers(values), -1).to_numpy())
+
+
+def _from_texts(texts: pa.StringArray) -> tuple[np.ndarray, Counter[str]]:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    instants = np.full(len(texts), "NaT", "datetime64[us]")
+    epoch = pc.match_substring_regex(texts, _DIGITS)
+    where = epoch.to_numpy(zero_copy_only=False)
+    instants[where], formats = _from_epoch(texts.filter(epoch).cast(pa.int64()).to_numpy())
+    texts = _lastfm_dates_as_iso(texts)
+    texts = pc.replace_substring_regex(pc.replace_substring_regex(texts, " ?UTC$", "Z"), _TOO_FINE, r"\1")
+    # pandas reads more than this pattern (2019, 2019-02): there, a slip is likelier than a meaning.
+    iso = pc.match_substring_regex(texts, _ISO_PATTERN)
+    parsed = pd.to_datetime(texts.filter(iso).to_pandas(), format="ISO8601", utc=True, errors="coerce")
+    found = parsed.dt.tz_localize(None).to_numpy("datetime64[us]")
+    instants[iso.to_numpy(zero_copy_only=False)] = found
+    return instants, +Counter({ISO: int((~np.isnat(found)).sum())}) + formats
+
+
+def _lastfm_dates_as_iso(texts: pa.StringArray) -> pa.StringArray:
+    import pyarrow.compute as pc
+
+    where = pc.match_substring_regex(texts, _LASTFM_DATE)
+    if not pc.any(where).as_py():
+        return texts
+    dates = texts
+    for number, month in enumerate(_MONTHS, start=1):
+        dates = pc.replace_substring(dates, f" {month} ", f" {number:02} ")
+    dates = pc.replace_substring_regex(dates, r"^(\d) ", r"0\1 ")
+    dates = pc.replace_substring_regex(dates, r"^(\d\d) (\d\d) (\d{4}),? (.*)$", r"\3-\2-\1 \4")
+    return pc.if_else(where, dates, texts)
+
+
+def _counts(values: pa.Array) -> np.ndarray:
+    """Returns counts as int64, 0 for what is no whole number from 1 on."""
+    import pyarrow.compute as pc
+
+    if is_text(values.type):
+        texts = pc.utf8_trim_whitespace(pc.fill_null(_texts(values), ""))
+        values = pc.if_else(pc.match_substring_regex(texts, _DIGITS), texts, "0")
+    return np.asarray(pc.fill_null(_whole_numbers(values), 0).to_numpy())
+
+
+def _whole_numbers(values: pa.Array) -> pa.Int64Array:
+    """Returns numbers, or text of digits, as int64; null for fractions."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.equal(values, pc.floor(values)), values, None)
+    return values.cast(pa.int64(), safe=False)
+
+
+def _from_epoch(numbers: np.ndarray) -> tuple[np.ndarray, Counter[str]]:
+    milliseconds = numbers >= MILLISECONDS_FROM
+    valid = (numbers >= 0) & (numbers < EPOCH_END)
+    microseconds = np.where(valid, numbers, 0) * np.where(milliseconds, 1_000, 1_000_000)
+    instants = microseconds.astype("datetime64[us]")
+    instants[~valid] = np.datetime64("NaT")
+    many = int((milliseconds & valid).sum())
+    return instants, +Counter({MILLISECONDS: many, SECONDS: int(valid.sum()) - many})

@@ -1,0 +1,130 @@
+"""The dates of a split: which plays train, which are held out, which are dropped."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from musicrec.columns import TIMESTAMP
+from musicrec.errors import MusicrecError
+
+if TYPE_CHECKING:
+    import duckdb
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Period:
+    """Instants (UTC, naive): training from `start`, held out from `test`, nothing from `end` on; None = open.
+
+    `test` is None where time does not tell what is held out.
+    """
+
+    start: datetime | None
+    test: datetime | None
+    end: datetime | None
+
+    def __str__(self) -> str:
+        parts = [f"{'plays' if self.test is None else 'train'} from {self.start or 'the first play'}"]
+        parts += [f"held out from {self.test}"] if self.test else []
+        parts += [f"plays from {self.end} on are dropped"] if self.end else []
+        return ", ".join(parts)
+
+    @property
+    def within(self) -> str:
+        """Returns the SQL condition of a play that is not dropped."""
+        bounds = [f"{TIMESTAMP} >= {timestamp_literal(self.start)}"] if self.start else []
+        bounds += [f"{TIMESTAMP} < {timestamp_literal(self.end)}"] if self.end else []
+        return " AND ".join(bounds) or "true"
+
+
+def parse_date(key: str, value: str) -> datetime:
+    """Returns an ISO date or time as naive UTC; MusicrecError names the key."""
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise MusicrecError(f"data.{key}={value} is no date: write it like 2019-02-20 or 2019-02-20T18:30") from error
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
+
+
+def timestamp_literal(instant: datetime) -> str:
+    """Returns an SQL timestamp."""
+    return f"TIMESTAMP '{instant}'"
+
+
+def log_range(connection: duckdb.DuckDBPyConnection) -> str:
+    """Returns, for a message, the dates that the table `plays` has."""
+    [(first, last)] = connection.execute(f"SELECT min({TIMESTAMP}), max({TIMESTAMP}) FROM plays").fetchall()
+    return f"the log's plays of known tracks are from {first} to {last}, choose the dates by them"
+
+
+def chosen_period(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+    """Returns the period of the temporal split, `auto` filled in from the table `plays`.
+
+    The last month ends with the day of the last play (before `end`); a month and a year are those of the calendar, so
+    a log that ends on 2020-03-19 is tested from 2020-02-20 and trained from 2019-02-20 on.
+
+    Raises:
+        MusicrecError: if a date is none, or they are in the wrong order, or no play is before `end`.
+    """
+    held_out_from = _test_date(connection, test, end)
+    period = Period(
+        _calendar(held_out_from, months=-12) if start == AUTO else parse_date("start", start),
+        held_out_from,
+        None if end is None else parse_date("end", end),
+    )
+    check_order(period)
+    return period
+
+
+def year_and_month(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+    """Returns the period of the hot_cold split: the year before `test` and the month after it, no later than `end`.
+
+    `start` has no say: the year is the study's, and the default of data=music4all would lie after its test date.
+    """
+    held_out_from = _test_date(connection, test, end)
+    last = _calendar(held_out_from, months=1)
+    period = Period(
+        _calendar(held_out_from, months=-12), held_out_from, last if end is None else min(last, parse_date("end", end))
+    )
+    check_order(period)
+    return period
+
+
+def whole_log(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+    """Returns the period of the leave_one_out split: from `start` (auto = the first play) to `end`, without a date
+    from which plays are held out."""
+    period = Period(
+        None if start == AUTO else parse_date("start", start), None, None if end is None else parse_date("end", end)
+    )
+    check_order(period)
+    return period
+
+
+def check_order(period: Period) -> None:
+    """Refuses dates that are not in the order start, test, end."""
+    dates = [(key, date) for key, date in vars(period).items() if date is not None]
+    for (key, date), (later_key, later) in zip(dates, dates[1:], strict=False):
+        if not date < later:
+            raise MusicrecError(f"data.{key} ({date}) must be before data.{later_key} ({later})")
+
+
+def _test_date(connection: duckdb.DuckDBPyConnection, test: str, end: str | None) -> datetime:
+    if test != AUTO:
+        return parse_date("test", test)
+    before = Period(None, None, None if end is None else parse_date("end", end)).within
+    [(last,)] = connection.execute(f"SELECT max({TIMESTAMP}) FROM plays WHERE {before}").fetchall()
+    if last is None:
+        raise MusicrecError(f"data.end={end} leaves no plays: {log_range(connection)}")
+    day_after = last.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return _calendar(day_after, months=-1)
+
+
+def _calendar(instant: datetime, months: int) -> datetime:
+    """Returns an instant shifted by months of the calendar (31 March − 1 month = 28 February)."""
+    years, month = divmod(instant.month - 1 + months, 12)
+    year = instant.year + years
+    return instant.replace(year=year, month=month + 1, day=min(instant.day, monthrange(year, month + 1)[1]))

@@ -1,0 +1,184 @@
+"""Stage 2A: listening log -> plays.pqt -> the split's data/*.pqt, and their statistics."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.data.database import copy_to_parquet, database, literal
+from musicrec.data.log import usable_cpus
+from musicrec.data.log_formats import FORMATS
+from musicrec.data.period import AUTO, Period, check_order, parse_date
+from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
+from musicrec.data.source import DataSource
+from musicrec.data.splits import SPLITS
+from musicrec.data.statistics import split_statistics
+from musicrec.errors import MusicrecError
+from musicrec.files import atomic_path, parquet_metadata
+from musicrec.workspace import TrackIndex, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+# Raise it when the same plays are to give other splits, so that old files are made anew.
+VERSION = 2
+ON_BAD_ROW = ("skip", "error")
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What prepare.py did.
+
+    Attributes:
+        tracks: tracks in the index.
+        plays: facts of plays.pqt: rows read, bad rows, unknown tracks.
+        period: the dates, as text.
+        statistics: one row a split, see `split_statistics`; also in data/stats.csv.
+        rejected_rows: the list of bad rows, None if there are none.
+        unknown_tracks: the list of unknown tracks, None if there are none.
+        made: the files that were made; empty if all were up to date.
+    """
+
+    tracks: int
+    plays: Plays
+    period: str
+    statistics: pd.DataFrame
+    rejected_rows: Path | None
+    unknown_tracks: Path | None
+    made: tuple[Path, ...]
+
+
+def stats_path(workspace: Workspace) -> Path:
+    """Returns the table of statistics."""
+    return workspace.data_dir / "stats.csv"
+
+
+def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
+    """Makes trackid_sorted.csv, plays.pqt and the splits, each unless it is there and made from the same.
+
+    Raises:
+        MusicrecError: if an option is not allowed, the log cannot be read, or a split is empty. Files that exist are
+            then as they were, and those that were finished (plays.pqt) stay.
+    """
+    check_settings(source)
+    plays, tracks, new_plays = make_plays(source, workspace, track_index(source, workspace))
+    settings = _settings(source, plays)
+    period = None if new_plays else _present(workspace, settings)
+    made: list[Path] = [workspace.plays] if new_plays else []
+    if period is None:
+        period = _split(source, workspace, plays, {**tracks.stamp(), "settings": settings})
+        made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
+    else:
+        logger.info("%s is up to date", workspace.data_dir)
+    rejected, unknown = rejected_path(workspace), unknown_path(workspace)
+    import pandas as pd
+
+    return PrepareReport(
+        tracks=len(tracks),
+        plays=plays,
+        period=period,
+        statistics=pd.read_csv(stats_path(workspace)),
+        rejected_rows=rejected if plays.bad_rows else None,
+        unknown_tracks=unknown if plays.unknown_tracks else None,
+        made=tuple(made),
+    )
+
+
+def is_prepared(source: DataSource, workspace: Workspace) -> bool:
+    """Returns whether the splits are there and made by `prepare` from this source with these settings."""
+    if not workspace.track_index.is_file():
+        return False
+    plays = present_plays(source, workspace, TrackIndex.load(workspace.track_index))
+    return plays is not None and _present(workspace, _settings(source, plays)) is not None
+
+
+def check_settings(source: DataSource) -> None:
+    """Refuses options and dates that cannot work, before anything is read."""
+    for key, value, allowed in (
+        ("split", source.split, tuple(SPLITS)),
+        ("format", source.format, FORMATS),
+        ("on_bad_row", source.on_bad_row, ON_BAD_ROW),
+    ):
+        if value not in allowed:
+            raise MusicrecError(f"data.{key}={value} is not known; allowed: {', '.join(allowed)}")
+    source.filters.check()
+    used = SPLITS[source.split].dates
+    given = {key: _date(key, getattr(source, key)) for key in ("start", "test", "end")}
+    check_order(Period(**{key: date if key in used else None for key, date in given.items()}))
+
+
+def _date(key: str, value: str | None) -> datetime | None:
+    return None if value is None or value == AUTO else parse_date(key, value)
+
+
+def track_index(source: DataSource, workspace: Workspace) -> TrackIndex | None:
+    """Returns the workspace's track index, made from the audio folder if there is none; None = make it from the log."""
+    if workspace.track_index.exists():
+        return TrackIndex.load(workspace.track_index)
+    if not source.has_audio(workspace):
+        return None
+    from musicrec.audio.library import scan
+
+    tracks = TrackIndex(sorted(scan(source.audio_path(workspace))))
+    tracks.save(workspace.track_index)
+    return tracks
+
+
+def _settings(source: DataSource, plays: Plays) -> dict[str, Any]:
+    """Returns what decides the contents of the split files; recorded in each."""
+    dates = {"start": source.start, "test": source.test, "end": source.end}
+    return {"version": VERSION, "split": source.split, **dates, **vars(source.filters), "plays": plays.made_from}
+
+
+def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
+    """Returns the period of the split files if all are there and made with these settings, else None."""
+    import pyarrow as pa
+
+    files = [workspace.split(name) for name in SPLITS[str(settings["split"])].files]
+    if not stats_path(workspace).is_file():
+        return None
+    try:
+        stored = [parquet_metadata(path) for path in files]
+    except (OSError, pa.ArrowException):  # missing or damaged
+        return None
+    if any(found.get("settings") != settings for found in stored):
+        return None
+    return str(stored[0]["period"])
+
+
+def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dict[str, Any]) -> str:
+    """Writes the split files and their statistics, all or none; returns the period."""
+    split = SPLITS[source.split]
+    with database(workspace.root, source.memory_limit, usable_cpus()) as connection:
+        connection.execute(
+            f"""
+            CREATE VIEW all_plays AS
+            SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT if plays.has_counts else 1} AS n
+            FROM read_parquet({literal(workspace.plays)})
+            """
+        )
+        connection.execute("CREATE VIEW plays AS FROM all_plays")
+        period = split.period(connection, source.start, source.test, source.end)
+        logger.info("%s split: %s", source.split, period)
+        source.filters.apply(connection, period)
+        queries = split.queries(connection, period)
+        metadata = {**metadata, "period": str(period)}
+        with ExitStack() as stack:
+            written = {}
+            for name, query in queries.items():
+                path = stack.enter_context(atomic_path(workspace.split(name)))
+                copy_to_parquet(connection, query, path, metadata)
+                written[name] = f"SELECT * FROM read_parquet({literal(path)})"
+            statistics = split_statistics(connection, written)
+            statistics.to_csv(stack.enter_context(atomic_path(stats_path(workspace))), index=False)
+            # Files of another split would pass for truth of this one. Killed here, some are missing, and that is told.
+            for name in {name for other in SPLITS.values() for name in other.files} - set(split.files):
+                workspace.split(name).unlink(missing_ok=True)
+    return str(period)

@@ -1,0 +1,190 @@
+"""Plays -> training and held-out pairs (DESIGN, section 5)."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.data.period import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
+from musicrec.errors import MusicrecError
+
+if TYPE_CHECKING:
+    import duckdb
+
+logger = logging.getLogger(__name__)
+
+USERS_SEED = 42  # of the studies; it is no setting, so that everybody's val and test users are the same
+HOT_TEST_SHARE = 0.7  # of the users without a cold pair; the others are val
+# One track to test, one to validate, and one to train on.
+LEAST_TRACKS = 3
+
+_ONE_LISTENER = "the log of one listener never has one: data.split=hot_cold holds out the tracks that are new"
+_ORDER = f"ORDER BY {USER}, {TRACK}"
+
+
+def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
+    """Returns the queries of train, val and test: the split of the 2024 study (arXiv 2409.08987).
+
+    Args:
+        connection: holds the table `plays`: user_id, track_id (idx), timestamp, n (plays a row stands for).
+        period: the dates.
+
+    Raises:
+        MusicrecError: if nothing is left; it says by which filter, and the dates that the log has.
+    """
+    train = _pairs_by_date(connection, period)
+    known = f"{TRACK} IN (FROM train_tracks)"
+    unknown = "no track first played in the held-out period is played in the training one"
+    _require(connection, "held_out", known, f"{unknown} ({_ONE_LISTENER})")
+    users = _users(connection, f"SELECT DISTINCT {USER} FROM held_out WHERE {known}")
+    if len(users) == 1:
+        logger.warning("only one user (%s) has held-out plays: they are test, and val is empty", users[0])
+    _divide(connection, users, 0.5)
+    return {
+        "train": train,
+        "val": _held_out(f"{known} AND {USER} IN (FROM val_users)"),
+        "test": _held_out(f"{known} AND {USER} NOT IN (FROM val_users)"),
+    }
+
+
+def hot_cold(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
+    """Returns the queries of train, val, hot_test and cold_test: the split of the 2026 study (arXiv 2604.23077).
+
+    Held-out pairs are cold if their track does not occur in train, else hot. Users with a cold pair are kept out of
+    val, because there are few; of the others 30 % are val (none, if there are fewer than four: one listener
+    alone has cold pairs only). See `temporal` for arguments and errors.
+    """
+    train = _pairs_by_date(connection, period)
+    known = f"{TRACK} IN (FROM train_tracks)"
+    has_cold = f"{USER} IN (SELECT {USER} FROM held_out WHERE NOT {known})"
+    users = _users(connection, f"SELECT DISTINCT {USER} FROM held_out WHERE {known} AND NOT {has_cold}")
+    if math.ceil(HOT_TEST_SHARE * len(users)) == len(users):
+        logger.warning("only %d held-out users have no new (cold) track, so val, 30 %% of them, is empty", len(users))
+    if not connection.execute(f"SELECT 1 FROM held_out WHERE NOT {known} LIMIT 1").fetchall():
+        logger.warning("no held-out track is new (cold): cold_test is empty")
+    _divide(connection, users, HOT_TEST_SHARE)
+    return {
+        "train": train,
+        "val": _held_out(f"{known} AND {USER} IN (FROM val_users)"),
+        "hot_test": _held_out(f"{known} AND {USER} NOT IN (FROM val_users)"),
+        "cold_test": _held_out(f"NOT {known}"),
+    }
+
+
+def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
+    """Returns the queries of train, val and test as the literature on sequential recommendation splits.
+
+    Of a user's pairs in order of (first play, track) the last is test and the one before it val. Users with fewer than
+    three are trained on, but not tested (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
+    arXiv 1808.09781, released code). See `temporal` for arguments and errors.
+    """
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE pairs AS
+        SELECT *, row_number() OVER (PARTITION BY {USER} ORDER BY {TIMESTAMP} DESC, {TRACK} DESC) AS from_last,
+               count(*) OVER (PARTITION BY {USER}) AS tracks
+        FROM (
+            SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS {COUNT}
+            FROM plays WHERE {period.within} GROUP BY {USER}, {TRACK}
+        )
+        """
+    )
+    _require(connection, "pairs", "true", f"no play is left by data.start={period.start}, data.end={period.end}")
+    enough = f"tracks >= {LEAST_TRACKS}"
+    _require(connection, "pairs", enough, f"no user has {LEAST_TRACKS} tracks, one each for train, val and test")
+    is_train = f"NOT ({enough} AND from_last <= 2)"
+    known = f"NOT ({is_train}) AND {TRACK} IN (SELECT {TRACK} FROM pairs WHERE {is_train})"
+    _require(connection, "pairs", known, f"no held-out track is in train ({_ONE_LISTENER})")
+    pairs = f"SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT} FROM pairs WHERE {{}} {_ORDER}"
+    return {
+        "train": pairs.format(is_train),
+        "val": pairs.format(f"{enough} AND from_last = 2"),
+        "test": pairs.format(f"{enough} AND from_last = 1"),
+    }
+
+
+def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str:
+    """Makes the tables pairs and held_out, of the users seen in train; returns the query of train."""
+    assert period.test is not None
+    is_train = f"{TIMESTAMP} < {timestamp_literal(period.test)}"
+    # One pass for both sides: a pair whose first play is before TEST is train, and counts its plays before TEST only.
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE pairs AS
+        SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS plays,
+               (sum(n) FILTER ({is_train}))::BIGINT AS train_plays
+        FROM plays WHERE {period.within}
+        GROUP BY {USER}, {TRACK}
+        """
+    )
+    _require(connection, "pairs", "true", f"no play is left by data.start={period.start}, data.end={period.end}")
+    _require(connection, "pairs", is_train, f"no play is between data.start={period.start} and data.test={period.test}")
+    new = f"no user plays a track for the first time from data.test={period.test} on"
+    _require(connection, "pairs", f"NOT {is_train}", f"{new}, data.end={period.end}")
+    connection.execute(f"CREATE TEMP TABLE train_tracks AS SELECT DISTINCT {TRACK} FROM pairs WHERE {is_train}")
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE held_out AS
+        SELECT * FROM pairs WHERE NOT {is_train} AND {USER} IN (SELECT {USER} FROM pairs WHERE {is_train})
+        """
+    )
+    _require(connection, "held_out", "true", "no user who plays in the held-out period plays in the training period")
+    return f"SELECT {USER}, {TRACK}, {TIMESTAMP}, train_plays AS {COUNT} FROM pairs WHERE {is_train} {_ORDER}"
+
+
+def _held_out(condition: str) -> str:
+    return f"SELECT {USER}, {TRACK}, {TIMESTAMP}, plays AS {COUNT} FROM held_out WHERE {condition} {_ORDER}"
+
+
+def _users(connection: duckdb.DuckDBPyConnection, query: str) -> list[int | str]:
+    """Returns user ids in their order: integers by value, strings by code point."""
+    return [user for (user,) in connection.execute(f"{query} ORDER BY {USER}").fetchall()]
+
+
+def _divide(connection: duckdb.DuckDBPyConnection, users: list[int | str], test_share: float) -> None:
+    """Makes the table val_users of the users that chance does not put into test; too few to share are all test."""
+    import numpy as np
+    import pyarrow as pa
+
+    tested = math.ceil(test_share * len(users))
+    if tested == len(users):
+        connection.execute(f"CREATE TEMP TABLE val_users AS SELECT {USER} FROM held_out LIMIT 0")
+        return
+    # What sklearn.model_selection.train_test_split(users, test_size=test_share, random_state=USERS_SEED) gives first,
+    # without the two seconds that its import takes.
+    order = np.random.RandomState(USERS_SEED).permutation(len(users))  # noqa: NPY002
+    connection.register("val_users", pa.table({USER: pa.array([users[place] for place in order[tested:]])}))
+
+
+def _require(connection: duckdb.DuckDBPyConnection, table: str, condition: str, message: str) -> None:
+    if not connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchall():
+        raise MusicrecError(f"the split is empty: {message}; {log_range(connection)}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to split.
+
+    Attributes:
+        files: names of its files, train first.
+        dates: those of the settings start, test and end that it heeds.
+        period: makes them a period.
+        queries: makes the query of each file, sorted by (user_id, track_id).
+    """
+
+    files: tuple[str, ...]
+    dates: tuple[str, ...]
+    period: Callable[[duckdb.DuckDBPyConnection, str, str, str | None], Period]
+    queries: Callable[[duckdb.DuckDBPyConnection, Period], dict[str, str]]
+
+
+# By `data.split`.
+SPLITS = {
+    "temporal": Split(("train", "val", "test"), ("start", "test", "end"), chosen_period, temporal),
+    "hot_cold": Split(("train", "val", "hot_test", "cold_test"), ("test", "end"), year_and_month, hot_cold),
+    "leave_one_out": Split(("train", "val", "test"), ("start", "end"), whole_log, leave_one_out),
+}

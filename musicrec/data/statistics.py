@@ -1,0 +1,39 @@
+"""Statistics of the splits, as the studies tabulate them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from musicrec.columns import COUNT, SPLIT, TRACK, USER
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+
+def split_statistics(connection: duckdb.DuckDBPyConnection, queries: dict[str, str]) -> pd.DataFrame:
+    """Returns one row a split: rows, users, items, and median, minimum and maximum of tracks and plays per user.
+
+    Args:
+        connection: where the queries run.
+        queries: by split name, rows of user_id, track_id, timestamp, count.
+    """
+    import pandas as pd
+
+    frames = []
+    for name, query in queries.items():
+        spread = ", ".join(
+            f"{of}({what}) AS {what}_{of}" for what in ("tracks", "plays") for of in ("median", "min", "max")
+        )
+        frame = connection.execute(
+            f"""
+            WITH split AS ({query}),
+            per_user AS (SELECT count(*) AS tracks, sum({COUNT})::BIGINT AS plays FROM split GROUP BY {USER})
+            SELECT (SELECT count(*) FROM split) AS rows, count(*) AS users,
+                   (SELECT count(DISTINCT {TRACK}) FROM split) AS items, {spread}
+            FROM per_user
+            """
+        ).df()
+        frame.insert(0, SPLIT, name)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)

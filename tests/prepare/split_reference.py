@@ -1,0 +1,93 @@
+"""DESIGN, section 5, temporal split, written once more: plain pandas, straight from the text."""
+
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+
+def temporal_split(log, track_ids, start, test, end=None):
+    """Returns train, val, test of a log.
+
+    Args:
+        log: user_id (int64 or str), track_id (str), timestamp, and count or not.
+        track_ids: the track index.
+    """
+    log = log.copy()
+    if "count" not in log:
+        log["count"] = 1
+    index = {track: row for row, track in enumerate(track_ids)}
+    log = log[log.track_id.isin(index)]
+    log["track_id"] = log.track_id.map(index).astype("int64")
+    if end is not None:
+        log = log[log.timestamp < pd.Timestamp(end)]
+    log = log[log.timestamp >= pd.Timestamp(start)]
+    test = pd.Timestamp(test)
+
+    pairs = _compress(log)
+    train = _compress(log[log.timestamp < test])
+    held_out = pairs[pairs.timestamp >= test]
+    held_out = held_out[held_out.user_id.isin(set(train.user_id)) & held_out.track_id.isin(set(train.track_id))]
+    users = sorted(set(held_out.user_id))  # Python: numbers by value, strings by code point
+    val_users, test_users = train_test_split(users, test_size=0.5, random_state=42)
+    parts = train, held_out[held_out.user_id.isin(val_users)], held_out[held_out.user_id.isin(test_users)]
+    return [_sorted(part) for part in parts]
+
+
+def _compress(plays):
+    groups = plays.groupby(["user_id", "track_id"], as_index=False)
+    return groups.agg(timestamp=("timestamp", "min"), count=("count", "sum"))
+
+
+def _sorted(frame):
+    rows = sorted(frame.itertuples(index=False, name=None), key=lambda row: row[:2])
+    return pd.DataFrame(rows, columns=list(frame.columns)).astype(frame.dtypes)
+
+
+def hot_cold_split(log, track_ids, test):
+    """Returns train, val, hot_test, cold_test as issue 6 words the 2026 study's split."""
+    log, test = _known(log, track_ids), pd.Timestamp(test)
+    year = log[(log.timestamp >= test - pd.DateOffset(years=1)) & (log.timestamp < test + pd.DateOffset(months=1))]
+    train = _compress(year[year.timestamp < test])
+    held_out = _compress(year)
+    held_out = held_out[(held_out.timestamp >= test) & held_out.user_id.isin(set(train.user_id))]
+    is_hot = held_out.track_id.isin(set(train.track_id))
+    hot, cold = held_out[is_hot], held_out[~is_hot]
+    users = sorted(set(hot.user_id) - set(cold.user_id))
+    val_users = train_test_split(users, test_size=0.7, random_state=42)[0]
+    is_val = hot.user_id.isin(val_users)
+    return [_sorted(part) for part in (train, hot[is_val], hot[~is_val], cold)]
+
+
+def leave_one_out_split(log, track_ids):
+    """Returns train, val, test: of each user with three tracks the last first play is test, the one before val."""
+    rows = {"train": [], "val": [], "test": []}
+    pairs = _compress(_known(log, track_ids))
+    for _, own in pairs.groupby("user_id"):
+        ordered = sorted(own.itertuples(index=False, name=None), key=lambda row: (row[2], row[1]))
+        names = ["train"] * len(ordered)
+        if len(ordered) >= 3:
+            names[-2:] = ["val", "test"]
+        for name, row in zip(names, ordered, strict=True):
+            rows[name].append(row)
+    frames = [pd.DataFrame(part, columns=list(pairs.columns)).astype(pairs.dtypes) for part in rows.values()]
+    return [_sorted(frame) for frame in frames]
+
+
+def core(log, start, end, users, tracks):
+    """Returns the log without users and tracks that have too few plays from start to end, in turn until none has."""
+    while True:
+        inside = log[(log.timestamp >= start) & (log.timestamp < end)]
+        few_users = inside.groupby("user_id")["count"].sum().loc[lambda plays: plays < users].index
+        few_tracks = inside.groupby("track_id")["count"].sum().loc[lambda plays: plays < tracks].index
+        kept = inside[~inside.user_id.isin(few_users) & ~inside.track_id.isin(few_tracks)]
+        if len(kept) == len(inside):
+            return log[log.user_id.isin(set(inside.user_id)) & log.track_id.isin(set(inside.track_id))]
+        log = log[~log.user_id.isin(few_users) & ~log.track_id.isin(few_tracks)]
+
+
+def _known(log, track_ids):
+    index = {track: row for row, track in enumerate(track_ids)}
+    log = log[log.track_id.isin(index)].copy()
+    log["track_id"] = log.track_id.map(index).astype("int64")
+    if "count" not in log:
+        log["count"] = 1
+    return log
