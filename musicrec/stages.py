@@ -127,7 +127,7 @@ def _prepare(workspace: Workspace, source: DataSource) -> None:
     from musicrec.data.prepare import prepare as prepare_data
 
     report = prepare_data(source, workspace)
-    log.info("%s\n%s", report.period, report.statistics.to_string())
+    log.info("%s", report.statistics.to_string(index=False))
 
 
 def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> tuple[TrackIndex, dict[str, Path]]:
