@@ -17,12 +17,14 @@ import numpy as np
 
 from musicrec.audio.decode import Audio, AudioError, decode
 
-# Files a worker is ahead by: enough to even out long and short tracks, little enough for hour-long ones.
+# Files a worker is ahead by, enough to even out long and short tracks; and samples beyond which no further file is
+# begun, 256 MB, so that hour-long ones do not add up.
 _AHEAD = 2
+_AHEAD_SAMPLES = 1 << 26
 
 
 def decode_ahead(
-    paths: Iterable[Path], sample_rate: int, max_seconds: float | None, workers: int
+    paths: Iterable[Path], sample_rate: int | None, max_seconds: float | None, workers: int
 ) -> Iterator[Audio | AudioError]:
     """Yields what `decode` gives or raises for each path, in the order of `paths`.
 
@@ -30,7 +32,7 @@ def decode_ahead(
 
     Args:
         paths: read as slowly as the results are taken.
-        sample_rate: Hz.
+        sample_rate: Hz; None = each file's own.
         max_seconds: what to decode of each file; None = all.
         workers: processes; 0 decodes here.
     """
@@ -47,13 +49,19 @@ def decode_ahead(
         try:
             for path in paths:
                 waiting.append(threads.submit(pool.decode, path, sample_rate, max_seconds))
-                if len(waiting) > _AHEAD * workers:
+                while waiting and (len(waiting) > _AHEAD * workers or _samples(waiting) > _AHEAD_SAMPLES):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             threads.shutdown(cancel_futures=True)
             pool.close()
+
+
+def _samples(waiting: Iterable[Future[Audio | AudioError]]) -> int:
+    """Returns how many samples are decoded and not yet taken."""
+    done = (future.result() for future in waiting if future.done())
+    return sum(len(audio.wave) for audio in done if isinstance(audio, Audio))
 
 
 class _Pool:
@@ -63,7 +71,7 @@ class _Pool:
         self._own = threading.local()
         self._all: list[_Worker] = []
 
-    def decode(self, path: Path, sample_rate: int, max_seconds: float | None) -> Audio | AudioError:
+    def decode(self, path: Path, sample_rate: int | None, max_seconds: float | None) -> Audio | AudioError:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None:
             worker = self._own.worker = _Worker()
@@ -95,7 +103,7 @@ class _Worker:
             start_new_session=True,
         )
 
-    def ask(self, path: Path, sample_rate: int, max_seconds: float | None) -> Audio | AudioError | None:
+    def ask(self, path: Path, sample_rate: int | None, max_seconds: float | None) -> Audio | AudioError | None:
         """Returns the answer, or None if the worker died of the question."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None

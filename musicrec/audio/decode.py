@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import stat
 import struct
 import subprocess
 import tempfile
@@ -11,10 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 
+from musicrec.audio.resample import resample
 from musicrec.errors import MusicrecError
 
 # Frames decoded at a time: bounds the memory of multi-channel files and of headers that promise too much.
@@ -22,10 +25,19 @@ _BLOCK = 1 << 18
 _SMALL_BLOCK = 1 << 10
 # libsndfile's number of frames where a stream does not say: the largest integer.
 _UNKNOWN_LENGTH = 1 << 60
+# The longest page of an Ogg stream in bytes, and the flag of its last page (RFC 3533, section 6).
+_OGG_PAGE = 65_307
+_OGG_END = 4
 
 # Containers libsndfile never reads, by their first bytes (offset, bytes): MP4/M4A/MOV, ASF/WMA, Matroska/WebM, AVI.
 _FFMPEG_MAGIC = ((4, b"ftyp"), (0, b"\x30\x26\xb2\x75"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "))
+# The demuxers ffmpeg may use: audio and video files proper, no playlists, devices or scripts.
+_FFMPEG_FORMATS = (
+    "mov,asf,matroska,avi,flv,mpeg,mpegts,aac,mp3,ogg,flac,wav,w64,aiff,caf,au,ape,wv,tta,mpc,mpc8,amr,ac3,eac3,dts,dsf"
+)
 _ADTS_SUFFIXES = {".aac"}  # no magic number of its own: its sync word is that of MPEG audio
+
+_UNDECODABLE = "not decodable as audio"
 
 
 class AudioError(MusicrecError):
@@ -37,13 +49,15 @@ class Audio:
     """A decoded file.
 
     Attributes:
-        wave: (samples,) float32, mono, at the rate asked for. Not clipped, normalised or trimmed.
+        wave: (samples,) float32, mono. Not clipped, normalised or trimmed.
+        rate: samples per second of `wave`.
         note: what was wrong though a waveform came out ("truncated: ..."), else None.
         decode_seconds: time spent in decoding.
         resample_seconds: time spent in resampling.
     """
 
     wave: np.ndarray
+    rate: int
     note: str | None = None
     decode_seconds: float = 0.0
     resample_seconds: float = 0.0
@@ -67,8 +81,11 @@ def load_audio(path: str | Path, sample_rate: int, max_seconds: float | None = N
     return decode(path, sample_rate, max_seconds).wave
 
 
-def decode(path: str | Path, sample_rate: int, max_seconds: float | None = None) -> Audio:
-    """Returns what `load_audio` does together with a note on damage and the time it took."""
+def decode(path: str | Path, sample_rate: int | None, max_seconds: float | None = None) -> Audio:
+    """Returns what `load_audio` does together with a note on damage and the time it took.
+
+    Without a `sample_rate` the wave stays at the file's own rate.
+    """
     start = time.perf_counter()
     path = Path(path)
     mono, rate, note = _decode_native(path, max_seconds)
@@ -77,23 +94,10 @@ def decode(path: str | Path, sample_rate: int, max_seconds: float | None = None)
     if not np.isfinite(mono).all():
         raise AudioError("has NaN or infinite samples")
     decoded = time.perf_counter()
-    wave = resample(mono, rate, sample_rate)
-    if max_seconds is not None:
+    wave = resample(mono, rate, sample_rate or rate)
+    if max_seconds is not None and sample_rate:
         wave = wave[: round(max_seconds * sample_rate)]
-    return Audio(wave, note, decoded - start, time.perf_counter() - decoded)
-
-
-def resample(wave: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    """Returns `wave` (samples,) brought from `rate` to `sample_rate` Hz by soxr HQ, exactly ceil(n * ratio) long."""
-    if rate == sample_rate:
-        return wave
-    import soxr
-
-    length = -(-len(wave) * sample_rate // rate)
-    resampled = np.asarray(soxr.resample(wave, rate, sample_rate, quality="HQ"), dtype=np.float32)[:length]
-    if len(resampled) < length:
-        resampled = np.pad(resampled, (0, length - len(resampled)))
-    return resampled
+    return Audio(wave, sample_rate or rate, note, decoded - start, time.perf_counter() - decoded)
 
 
 def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str | None]:
@@ -101,24 +105,34 @@ def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, i
     import soundfile
 
     try:
-        if path.stat().st_size == 0:
-            raise AudioError("empty file (0 bytes)")
+        status = path.stat()
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+            raise AudioError("not a file: a pipe or socket")  # opening one would wait for ever
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
         raise AudioError(f"cannot be read: {error.strerror}") from None
+    if not head:
+        raise AudioError("empty file (0 bytes)")
     foreign = path.suffix.lower() in _ADTS_SUFFIXES or any(head[at:].startswith(magic) for at, magic in _FFMPEG_MAGIC)
+    ffmpeg = shutil.which("ffmpeg")
     if not foreign:
         try:
-            return _read_soundfile(path, max_seconds)
+            mono, rate, note = _read_soundfile(path, max_seconds)
         except (soundfile.LibsndfileError, RuntimeError, OSError):
             pass  # its reasons mislead: a text file named .mp3 "does not exist"
-    ffmpeg = shutil.which("ffmpeg")
+        else:
+            if note and ffmpeg and head.startswith(b"OggS"):
+                # libsndfile 1.2.2 breaks off whole Opus streams whose header says less than 48 kHz.
+                other, other_rate, other_note = _read_ffmpeg(ffmpeg, path, max_seconds)
+                if len(other) / other_rate > len(mono) / rate + 0.1:
+                    return other, other_rate, other_note
+            return mono, rate, note
     if ffmpeg:
         return _read_ffmpeg(ffmpeg, path, max_seconds)
     if foreign:
         raise AudioError(f"{path.suffix or 'this container'} needs the ffmpeg program, which is not on the PATH")
-    raise AudioError("not decodable as audio")
+    raise AudioError(_UNDECODABLE)
 
 
 def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -> tuple[np.ndarray, int, str | None]:
@@ -149,7 +163,32 @@ def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -
     if damaged or (frames < wanted and frames < 0.99 * promised < _UNKNOWN_LENGTH):
         length = f" of {promised / rate:.1f}" if promised < _UNKNOWN_LENGTH else ""
         return mono, rate, f"truncated: {frames / rate:.1f}{length} s decoded"
-    return mono, rate, None
+    cut = _cut_off(path) if frames < wanted else None
+    return mono, rate, None if cut is None else f"truncated: {frames / rate:.1f} s decoded, {cut}"
+
+
+def _cut_off(path: Path) -> str | None:
+    """Returns what shows that a WAV, AIFF or OGG file lacks its end, None if nothing does.
+
+    libsndfile takes the length of these from what is there, so it never misses anything.
+    """
+    with path.open("rb") as file:
+        magic, length = file.read(4), file.read(4)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _OGG_PAGE))
+        tail = file.read()
+    order: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"FORM": "big"}
+    if magic in order:
+        promised = int.from_bytes(length, order[magic])
+        missing = 8 + promised - size
+        # A stream of unknown length has the largest size; careless programs are out by a few bytes.
+        return f"{missing} bytes are missing" if missing > 64 and promised < 0xFFFFFF00 else None
+    if magic == b"OggS":
+        page = tail[tail.rfind(b"OggS") :]
+        segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+        whole = len(segments) > 0 and len(page) >= 27 + len(segments) + sum(segments)
+        return None if whole and page[5] & _OGG_END else "the end of the stream is missing"
+    return None
 
 
 def _mono(block: np.ndarray) -> np.ndarray:
@@ -160,12 +199,13 @@ def _mono(block: np.ndarray) -> np.ndarray:
 def _read_ffmpeg(ffmpeg: str, path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str | None]:
     """Decodes by the ffmpeg program, at the file's own rate and channels: the mixing and resampling stay ours.
 
-    The pipe carries Sun AU, whose 24-byte header has rate and channels and may leave the length open.
+    The pipe carries Sun AU, whose 24-byte header has rate and channels and may leave the length open. Where to stop is
+    ours too: ffmpeg's own limit counts from the first timestamp, which some containers set well before the sound.
     """
-    limit = [] if max_seconds is None else ["-t", f"{max_seconds:.6f}"]
     # A file that poses as a playlist must not make ffmpeg open anything else.
-    command = [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
-    command += [*limit, "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    safe = ["-protocol_whitelist", "file", "-format_whitelist", _FFMPEG_FORMATS]
+    command = [ffmpeg, "-nostdin", "-v", "error", *safe, "-i", f"file:{path}", "-map", "0:a:0"]
+    command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     # Complaints go to a file: a second pipe that nobody reads meanwhile could fill up and block ffmpeg.
     with (
         tempfile.TemporaryFile() as complaints,
@@ -174,22 +214,33 @@ def _read_ffmpeg(ffmpeg: str, path: Path, max_seconds: float | None) -> tuple[np
         assert process.stdout is not None
         header = process.stdout.read(24)
         blocks = []
-        rate = 0
+        rate = frames = 0
+        wanted = math.inf
         if len(header) == 24:
             _, offset, _, encoding, rate, channels = struct.unpack(">4s5I", header)
             process.stdout.read(offset - 24)
             if encoding != 6 or not 0 < channels < 1024:
                 process.kill()
                 raise AudioError("ffmpeg gave an unexpected stream")
-            blocks = [_mono(block) for block in _float_blocks(process.stdout, channels)]
+            wanted = math.inf if max_seconds is None else int(max_seconds * rate)
+            for block in _float_blocks(process.stdout, channels):
+                blocks.append(_mono(block))
+                frames += len(block)
+                if frames >= wanted:
+                    process.kill()
+                    break
         process.wait()
         complaints.seek(0)
         message = complaints.read().decode(errors="replace").strip()
+    last = message.splitlines()[-1].removeprefix(f"file:{path}: ") if message else ""
     if not blocks:
-        last = message.splitlines()[-1].removeprefix(f"file:{path}: ") if message else "no audio samples"
-        raise AudioError(f"ffmpeg cannot decode it ({last})")
-    note = f"damaged: {message.splitlines()[-1]}" if process.returncode else None
-    return np.concatenate(blocks), rate, note
+        raise AudioError(f"{_UNDECODABLE} (ffmpeg: {last or 'no audio samples'})")
+    if frames >= wanted:
+        return np.concatenate(blocks)[: int(wanted)], rate, None
+    if last or process.returncode:
+        return np.concatenate(blocks), rate, f"damaged: {last}"
+    cut = _cut_off(path)
+    return np.concatenate(blocks), rate, None if cut is None else f"truncated: {frames / rate:.1f} s decoded, {cut}"
 
 
 def _float_blocks(stream: IO[bytes], channels: int) -> Iterator[np.ndarray]:

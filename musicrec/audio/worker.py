@@ -1,7 +1,8 @@
 """A process that decodes files for another one: `python -m musicrec.audio.worker`, spoken to by `musicrec.audio.ahead`.
 
 A request is one line of JSON on stdin: path, sample_rate, max_seconds. The answer is one line of JSON on stdout
-(samples, note, decode_seconds, resample_seconds, or error), followed by the samples as raw float32. It ends with stdin.
+(samples, rate, note, decode_seconds, resample_seconds, or error), followed by the samples as raw float32. It ends with
+stdin.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def main() -> None:
             samples = audio.wave.astype("<f4", copy=False).tobytes()
             answer = {
                 "samples": len(audio.wave),
+                "rate": audio.rate,
                 "note": audio.note,
                 "decode_seconds": audio.decode_seconds,
                 "resample_seconds": audio.resample_seconds,

@@ -60,12 +60,14 @@ class AudioEmbedding(Embedding):
         native_rate: Hz the model was trained on, the default of `sample_rate`.
         layers: the values `layer` may have; empty if it has no meaning here.
         same_length: whether the waves of one batch must have the same number of samples.
+        precisions: the values of `extract.precision` that `load` takes.
     """
 
     needs_audio = True
     native_rate: int
     layers: tuple[Any, ...] = ()
     same_length: bool = True
+    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
 
     def __init__(
         self,

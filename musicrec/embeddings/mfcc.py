@@ -30,6 +30,7 @@ class MFCC(AudioEmbedding):
     """
 
     native_rate = 22_050
+    precisions = ("fp32",)  # there is no network to speed up
 
     def __init__(self, name: str = "mfcc", **common: Any):
         """
@@ -48,7 +49,7 @@ class MFCC(AudioEmbedding):
         return _HOP  # two frames, the least that have a covariance
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
-        """Calculates window, filters and cosines; always in fp32, there is no network to speed up."""
+        """Calculates window, filters and cosines."""
         self._device = torch.device(device)
         self._window = hann(_N_FFT, self._device)
         self._filters = torch.from_numpy(mel_filterbank(self.sample_rate, _N_FFT, _MELS).T.copy()).to(self._device)

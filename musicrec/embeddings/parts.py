@@ -166,16 +166,23 @@ class Parts:
         merged = self.merged()
         return merged.failed, sorted(merged.silent, key=tracks.row), merged.damaged
 
+    def discard(self) -> None:
+        """Deletes all parts. Killed in the middle of it or before a new plan is written, the plan still says so."""
+        if self.folder.is_dir():
+            self.write_plan({"discarded": True})
+            self.delete(lambda row: True)
+
     def delete(self, which: Callable[[int], bool] | None = None) -> None:
         """Deletes the parts whose rows all satisfy `which`; without it the whole folder."""
-        if which is not None:
-            self.rows()
+        if which is None:  # first the plan: without it the parts are just rows of the table they were merged into
+            (self.folder / "plan.json").unlink(missing_ok=True)
+        self.rows()  # unreadable files go
         for path in self._files():
-            if which is None or all(which(row) for row in self._rows.get(path, ())):
+            if which is None or all(which(row) for row in self._rows[path]):
                 path.unlink()
-                self._rows.pop(path, None)
+                del self._rows[path]
         if which is None and self.folder.is_dir():
-            for path in self.folder.iterdir():  # the plan, and temporary files of a process that was killed
+            for path in self.folder.iterdir():  # temporary files of a process that was killed
                 path.unlink()
             self.folder.rmdir()
 

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from musicrec.audio.library import scan
-from musicrec.embeddings import extraction, store
+from musicrec.embeddings import job, store
 from musicrec.embeddings.base import Embedding
 from musicrec.embeddings.extraction import ExtractionReport, extract
 from musicrec.embeddings.mfcc import MFCC
@@ -101,7 +101,8 @@ def test_the_description(world: World) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_tracks_do_not_stop_the_run(world: World, workers: int) -> None:
+def test_bad_tracks_do_not_stop_the_run(world: World, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(world.music))  # without ffmpeg, whose reasons vary
     (world.music / "text.mp3").write_text("not music\n" * 50)
     (world.music / "empty.mp3").write_bytes(b"")
     world.add("short", seconds=0.05)
@@ -241,7 +242,7 @@ def test_a_foreign_table_is_read_but_not_added_to(world: World, caplog: pytest.L
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "fp8"}, "extract.precision=fp8 is unknown; allowed: fp32, bf16, fp16"),
+        ({"precision": "fp8"}, "extract.precision=fp8 is not offered by toy; allowed: fp32, bf16, fp16"),
         ({"device": "tpu"}, "extract.device=tpu is unknown; allowed: auto, cpu, cuda"),
         ({"batch_size": 0}, "extract.batch_size=0 must be at least 1"),
         ({"num_workers": "many"}, "extract.num_workers=many must be auto or a number"),
@@ -255,7 +256,7 @@ def test_wrong_options(world: World, options: dict[str, Any], message: str) -> N
 
 def test_batches_have_equal_length_and_stay_in_their_chunk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # A GPU gets batches; the lengths are 1600, 2000, 2400 in turn, the chunks hold 8 tracks.
-    monkeypatch.setattr(extraction, "torch_device", lambda device: "cuda")
+    monkeypatch.setattr(job, "torch_device", lambda device: "cuda")
     embedding = Toy()
     world.extract(embedding)
     assert embedding.batches == [[1600, 1600], [2000, 2000], [2400, 2400], [1600], [2000], [2400], [1600]]
@@ -275,8 +276,8 @@ def interrupted(world: World, after: int, **options: Any) -> None:
 
 
 def test_interrupted_and_continued_gives_the_same_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "_COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(extraction, "torch_device", lambda device: "cuda")
+    monkeypatch.setattr(job, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(job, "torch_device", lambda device: "cuda")
     world.extract()
     expected = world.workspace.embedding("toy").read_bytes()
     interrupted(world, after=5, overwrite=True)
@@ -289,7 +290,7 @@ def test_interrupted_and_continued_gives_the_same_bytes(world: World, monkeypatc
 
 
 def test_a_damaged_part_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(job, "_COMMIT_SECONDS", 0.0)
     interrupted(world, after=9)
     parts = sorted(world.workspace.embedding("toy").with_suffix(".parts").glob("*.npz"))
     assert len(parts) == 9
@@ -299,11 +300,79 @@ def test_a_damaged_part_is_made_again(world: World, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unfinished_extraction_refuses_other_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(job, "_COMMIT_SECONDS", 0.0)
     interrupted(world, after=9)
     with pytest.raises(MusicrecError, match=r"scale=1.0 \(now scale=2.0\)"):
         world.extract(Toy(scale=2.0))
     assert world.extract(Toy(scale=2.0), overwrite=True).computed == 10
+
+
+def test_started_anew_and_killed_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.extract()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Toy, "load", interrupt)
+        world.extract(overwrite=True)
+    assert len(world.table()) == 10
+    assert world.extract().computed == 10  # the old table does not count as the new one
+    monkeypatch.setattr(job, "_COMMIT_SECONDS", 0.0)
+    interrupted(world, after=3, overwrite=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(job.Job, "_new_plan", interrupt)  # between throwing away and the new plan
+        world.extract(overwrite=True)
+    assert world.extract().computed == 10
+    assert world.extract().computed == 0
+
+
+def interrupt(*args: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_killed_while_merging(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.workspace.embedding("toy")
+    for step in ("write_info", "writing"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(store, step, interrupt)
+            world.extract(overwrite=True)
+        (path.parent / ".tmp-1-toy.npy").write_bytes(b"left by a kill")
+        assert world.extract().computed == 0  # what was finished is not done again
+        assert len(Toy().table(world.workspace, world.tracks())) == 10
+        assert world.files() == ["toy.json", "toy.npy"]
+        assert not list(path.parent.glob(".tmp-*"))
+        path.unlink()
+
+
+def test_removed_tracks_are_reported_and_keep_their_rows(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.add("short", seconds=0.05)
+    world.extract()
+    before = world.table()
+    for track in ("t3", "t5", "short"):
+        (world.music / f"{track}.wav").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert world.extract().removed == ["t3", "t5"]  # the other one never had a vector
+    assert "2 tracks have no file any more, their rows are kept: t3, t5" in caplog.text
+    np.testing.assert_array_equal(world.table(), before)
+
+
+def test_the_resampler_is_part_of_the_identity(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves: list[str] = []
+
+    def on_device(device: str) -> Any:
+        halves.append(device)
+        return lambda wave, rate, sample_rate: wave[::2]
+
+    monkeypatch.setattr("musicrec.audio.resample.on_device", on_device)
+    world.extract()
+    assert world.info()["resampler"] == "soxr"
+    with pytest.raises(MusicrecError, match=r"resampler=soxr \(now resampler=torchaudio\)"):
+        world.extract(resampler="torchaudio")
+    world.extract(resampler="torchaudio", overwrite=True)
+    assert halves == ["cpu"]
+    assert world.table()[0, 1] == 800  # the wave reaches it at the file's own rate
+    world.add("new")
+    world.extract()  # auto stays with what the other rows were made by
+    assert world.table()[10, 1] == 800
+    with pytest.raises(MusicrecError, match="extract.precision=bf16 is not offered by mfcc; allowed: fp32"):
+        world.extract(MFCC(), precision="bf16")
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
@@ -335,7 +404,7 @@ def test_a_missing_shard_is_named(world: World, caplog: pytest.LogCaptureFixture
 
 
 def test_a_run_for_everything_can_be_continued_in_shards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(job, "_COMMIT_SECONDS", 0.0)
     interrupted(world, after=5)
     computed = [world.extract(shard=shard, num_shards=2).computed for shard in range(2)]
     assert sum(computed) == 5
@@ -348,9 +417,9 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from toy import Toy
 from musicrec.audio.library import scan
-from musicrec.embeddings import extraction
+from musicrec.embeddings import extraction, job
 from musicrec.workspace import TrackIndex, Workspace
-extraction._COMMIT_SECONDS = 0.0
+job._COMMIT_SECONDS = 0.0
 files = scan({music!r})
 report = extraction.extract(
     Toy(delay=float(sys.argv[1])), Workspace(Path({workspace!r})), TrackIndex(sorted(files)), files,
