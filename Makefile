@@ -12,11 +12,10 @@ help: ## list the targets
 
 setup: $(VENV)/.installed ## make .venv with everything pinned in constraints.txt
 
-# --no-compile: what is imported is compiled on first use, which saves a minute of compiling what never is.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "musicrec needs Python 3.11 or newer: make PYTHON=python3.11 setup")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$(EXTRA),dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA),dev]'
 	@touch $@
 
 demo: setup ## synthetic music and listeners through all four stages to a comparison table

@@ -31,7 +31,7 @@ def test_help_tells_the_stages_and_groups(name: str) -> None:
         (("prepare", "data=custom"), "musicrec prepare: data=custom does not say where the listening log is"),
         (("extract", "data=custom"), "musicrec extract: data=custom does not say where the audio is"),
         (("train", "data=custom"), "is missing: make it with: python prepare.py"),
-        (("evaluate", "data=custom"), "python train.py"),
+        (("evaluate", "data=custom"), "is missing: make it with python prepare.py"),
     ],
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
