@@ -307,10 +307,10 @@ def test_cold_tracks_are_candidates_but_no_wrong_answers(ten_rows: SplitData, pl
     "options",
     [
         {},
-        {"head": "linear"},
+        {"head": "tied"},
         {"embedding_trainable": True},
         {"norm": "pre"},
-        {"hidden_size": "same", "item_freeze": False},
+        {"hidden_size": "same", "item_freeze": False, "head": "tied"},
     ],
 )
 def test_it_learns_order(options: dict[str, Any]) -> None:
