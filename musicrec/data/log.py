@@ -23,8 +23,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from musicrec.data.bzip2 import open_bzip2
-from musicrec.data.log_formats import Layout, LogColumns, csv_rows, layout_of, table_columns
+from musicrec.data.log_formats import (
+    LISTENBRAINZ,
+    SEQUENCES,
+    Layout,
+    LogColumns,
+    csv_rows,
+    layout_of,
+    table_columns,
+)
 from musicrec.data.log_json import parse_json
+from musicrec.data.log_sequences import parse_sequences
 from musicrec.data.log_values import (
     MAX_SHOWN,
     BadRow,
@@ -40,8 +49,8 @@ from musicrec.errors import MusicrecError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Big enough that the distinct ids of a block are few beside its rows; larger ones cost more in fresh pages of memory.
-BLOCK_BYTES = 8 << 20
+# Big enough that the distinct ids of a block are few beside its rows; larger ones cost memory.
+BLOCK_BYTES = 16 << 20
 PARQUET_ROWS = 1 << 18
 MAX_HEADER_BYTES = 1 << 20
 # A quoted value with line breaks is not longer.
@@ -139,7 +148,7 @@ def _named(path: Path, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
 
 
 def _read_blocks(blocks: Iterator[bytes], layout: Layout, workers: int) -> Iterator[LogBatch]:
-    parse = _parse_block if layout.delimiter else parse_json
+    parse = {LISTENBRAINZ: parse_json, SEQUENCES: parse_sequences}.get(layout.format, _parse_block)
     with ThreadPoolExecutor(workers, thread_name_prefix="log") as pool:
         pending: deque[Future[LogBatch]] = deque()
         line = 1 if layout.headerless else 2

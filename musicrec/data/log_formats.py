@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 AUTO = "auto"
 DEFAULT_COUNT_COLUMN = "count"
 TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM = "table", "lastfm_1k", "listenbrainz", "lastfm"
-FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM)
+SEQUENCES = "sequences"
+FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM, SEQUENCES)
 
 # A log of one person names nobody.
 NOBODY = "me"
 BY_NAME = "{artist} - {track}"
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
+_SEQUENCE_COLUMNS = ("user", "track", "timestamp")
 _LISTENBRAINZ_COLUMNS = ("user", "artist", "track", "timestamp")
 _LASTFM_1K_COLUMNS = ("user_id", "timestamp", "artist_id", "artist", "track_id", "track")
 # Names that Last.fm exporters give, the more telling first.
@@ -64,7 +66,7 @@ class Layout:
     """How the lines of a log are read.
 
     Attributes:
-        delimiter: between the cells of a line; empty for JSON.
+        delimiter: between the cells of a line; empty where lines are no rows of cells.
         quoted: whether cells may be in quotation marks.
         names: of all columns, in order.
         user: name of the column of users; None = all plays are of NOBODY.
@@ -72,6 +74,7 @@ class Layout:
         timestamp: name of the column of times.
         count: name of the column of counts; None = each row is one play.
         headerless: whether the first line is a row.
+        format: one of FORMATS without `auto`.
     """
 
     delimiter: str
@@ -82,6 +85,7 @@ class Layout:
     timestamp: str
     count: str | None = None
     headerless: bool = False
+    format: str = TABLE
 
     @property
     def width(self) -> int:
@@ -163,7 +167,18 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
     names = tuple(name.strip() for name in next(csv_rows(iter([text]), delimiter, quoted), []))
     kind = _detected(text, names, columns) if columns.format == AUTO else columns.format
     if kind == LISTENBRAINZ:
-        return Layout("", False, _LISTENBRAINZ_COLUMNS, "user", BY_NAME, "timestamp", headerless=True)
+        return Layout(
+            "", False, _LISTENBRAINZ_COLUMNS, "user", BY_NAME, "timestamp", headerless=True, format=LISTENBRAINZ
+        )
+    if kind == SEQUENCES:
+        if len(text.split()) < 2 or not {"\t", " "} & set(text):
+            raise MusicrecError(
+                f"the first line of {path} is not data.format=sequences, a user and that user's items in order of "
+                "time, with spaces between them"
+            )
+        return Layout(
+            "", False, _SEQUENCE_COLUMNS, "user", "{track}", "timestamp", headerless=True, format=SEQUENCES
+        )
     if kind == LASTFM_1K:
         if len(names) != len(_LASTFM_1K_COLUMNS):
             raise MusicrecError(

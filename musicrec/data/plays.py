@@ -36,6 +36,8 @@ VERSION = 2
 # A log of which this many rows are bad and none is good is not read to its end.
 HOPELESS_ROWS = 100_000
 PROGRESS_ROWS = 10_000_000
+# Known strings for each distinct one of a batch, up to which they are looked up in bulk.
+_BULK_SHARE = 8
 
 _TIME_OF_DAY = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}")
 _CANONICAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -150,6 +152,8 @@ class _Codes:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
+        # The first of the strings, for look-ups in bulk; those met since it was made are missing.
+        self._known: pa.StringArray | None = None
         # Code of an integer, by the integer; -1 = not met yet. Integers beyond take the way of strings.
         self._by_integer = np.empty(0, np.int32)
 
@@ -168,9 +172,24 @@ class _Codes:
                     self._by_integer[value] = codes.setdefault(str(value), len(codes))
                 numbers = self._by_integer[values]
             return numbers
-        # Only the distinct values of a batch pass through Python.
-        numbers = [codes.setdefault(value, len(codes)) for value in values.dictionary.to_pylist()]
-        return np.array(numbers, np.int32)[values.indices.to_numpy()]
+        return self._of_distinct(values.dictionary)[values.indices.to_numpy()]
+
+    def _of_distinct(self, values: pa.StringArray) -> np.ndarray:
+        """Returns (values,) int32 of the distinct values of a batch; only those not known yet pass through Python."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        codes = self._codes
+        numbers = np.full(len(values), -1, np.int32)
+        # A look-up hashes all known strings first, so it pays while a batch has a good part of them.
+        if self._known is not None and len(codes) <= _BULK_SHARE * len(values):
+            found = pc.index_in(values, value_set=self._known)
+            numbers = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).copy()
+        new = np.flatnonzero(numbers < 0)
+        numbers[new] = [codes.setdefault(value, len(codes)) for value in values.take(pa.array(new)).to_pylist()]
+        if len(codes) <= _BULK_SHARE * len(values) and len(new) > len(values) // 100:
+            self._known = pa.array(list(codes), pa.string())
+        return numbers
 
     def ids(self) -> list[str]:
         """Returns the strings; position = number."""

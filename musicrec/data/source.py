@@ -51,7 +51,8 @@ class DataSource:
             end: plays on or after it are dropped; None = none are.
             make_missing: whether train.py may run the earlier stages by itself.
             format: of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV export
-                of one's own scrobbles), or `auto` = the first line tells.
+                of one's own scrobbles), `sequences` (user item item … a line, without times), or `auto` = the first
+                line tells (never `sequences`).
             user_column: name in the log of the user id.
             track_column: name in the log of the track id; several names in braces make it of several columns:
                 "{artist} - {title}".

@@ -222,3 +222,46 @@ def test_truncated_bz2_leaves_the_workspace_as_it_was(tmp_path):
     with pytest.raises(MusicrecError, match="is it damaged or cut off"):
         prepare(DataSource("x", plays=path), Workspace(tmp_path / "w"))
     assert not [path for path in (tmp_path / "w").rglob("*") if path.is_file()]
+
+
+SEQUENCES = LogColumns("user_id", "track_id", "timestamp", format="sequences")
+
+
+def test_sequences_keep_the_order_of_the_words(tmp_path):
+    rows, bad = read(written(tmp_path, "u1 7 3 3\nu2 5\n\nu1 9\nu3\n"), SEQUENCES)
+    assert [(user, track) for user, track, _ in rows] == [
+        ("u1", "7"),
+        ("u1", "3"),
+        ("u1", "3"),
+        ("u2", "5"),
+        ("u1", "9"),
+    ]
+    times = [time for _, _, time in rows]
+    assert times == sorted(set(times)), "later words have later times"
+    assert bad == {5: "a user without an item"}
+
+
+def test_pairs_a_line_are_sequences_too(tmp_path):
+    rows, _ = read(written(tmp_path, "1 4\n1 2\n2 4\n"), SEQUENCES)
+    assert [(user, track) for user, track, _ in rows] == [("1", "4"), ("1", "2"), ("2", "4")]
+
+
+def test_a_table_is_not_taken_for_sequences(tmp_path):
+    with pytest.raises(MusicrecError, match="is not data.format=sequences"):
+        read(written(tmp_path, "user,track\n1,2\n"), SEQUENCES)
+
+
+def test_sequences_leave_one_out(tmp_path):
+    log = written(tmp_path, "1 10 11 12 13\n2 11 10\n3 13 12 11\n")
+    source = DataSource("some", plays=log, format="sequences", split="leave_one_out")
+    workspace = Workspace(tmp_path / "workspace")
+    prepare(source, workspace)
+    tracks = TrackIndex.load(workspace.track_index)
+    held_out = {
+        name: {
+            row.user_id: tracks.ids[row.track_id]
+            for row in pd.read_parquet(workspace.split(name)).itertuples(index=False)
+        }
+        for name in ("val", "test")
+    }
+    assert held_out == {"val": {1: "12", 3: "12"}, "test": {1: "13", 3: "11"}}
