@@ -1,0 +1,198 @@
+"""EnCodec-MAE: a masked autoencoder on the frames of EnCodec that predicts its codes.
+
+Pepino, Riera, Ferrer: "EnCodecMAE: Leveraging neural codecs for universal audio representation learning",
+arXiv:2309.07391. The published models come in two formats, which differ in how they treat the end of a recording:
+
+- v1, of March 2024, to which the name "base" belongs (`model.pt` with a `config.gin` beside it);
+- v2, of July 2024 (one `.pt`, named `ec-ec-...`): other weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musicrec.embeddings import checkpoint as checkpoints
+from musicrec.embeddings.encodecmae_net import EncodecMAENet
+from musicrec.embeddings.pooling import pool_layers
+from musicrec.embeddings.pretrained import Pretrained
+from musicrec.errors import MusicrecError
+
+# Beginnings of names in the checkpoint -> in our network.
+_FIRST = {
+    "wav_encoder.model.model.": "encoder.",
+    "feat_projector.": "projection.",
+    "positional_encoder.scale": "scale",
+    "visible_encoder.encoder_layers.": "layers.",
+    "visible_encoder.final_norm.": "final_norm.",
+}
+_SECOND = {
+    "wav_encoder.encoder.model.model.": "encoder.",
+    "wav_encoder.post_net.": "projection.",
+    "masker.positional_encoder.scale": "scale",
+    "visible_encoder.encoder_layers.": "layers.",
+    "visible_encoder.final_norm.": "final_norm.",
+}
+_HOP = 320  # samples a frame of EnCodec
+_SUPPORTED: dict[str, Any] = {"norm_type": "ResiDual", "hop": _HOP, "sample_rate": 24_000, "layer_norm_eps": 1e-5}
+_HEADS = 12  # of every published model
+_CHUNK_SECONDS = 4
+# v2 drops a last chunk of at most so many samples.
+_DROPPED = 2048
+# Chunks at once: many for the width of a GPU; on a CPU one, which stays in the cache.
+_CHUNKS = {"cuda": 128, "cpu": 1}
+
+
+class EncodecMAE(Pretrained):
+    """The mean over all frames of a clip, by default of the output, 768-d (base).
+
+    A clip is cut into chunks of 4 s that know nothing of each other; the last one is shorter, not padded. Layer 0 is
+    what enters the transformer and layer k the first residual stream after layer k, except that v2's last layer is the
+    output. "all" is every layer from 1 on, as upstream's `layer="all"`.
+    """
+
+    native_rate = 24_000
+    licence = "unclear terms (no licence file is published; third parties say MIT), EnCodec's within them"
+    same_length = False
+
+    def __init__(
+        self,
+        name: str = "encodecmae",
+        hub: str = "lpepino/encodecmae-base",
+        file: str = "model.pt",
+        **common: Any,
+    ):
+        """
+        Args:
+            name: names the files.
+            hub: repository of the published weights.
+            file: the weights in it; lpepino/encodecmae-v2 holds several.
+            common: the keys of every `Pretrained`.
+        """
+        super().__init__(name, hub, **common)
+        if self.sample_rate != self.native_rate:
+            raise MusicrecError(f"embedding.sample_rate={self.sample_rate} is unknown; allowed: {self.native_rate}")
+        self.file = file
+        weights = (str(Path(file).with_suffix(".safetensors")), file)
+        self.files = (weights, ("config.gin",)) if file == "model.pt" else (weights,)
+        self._second = False
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"file": self.file}
+
+    @property
+    def min_samples(self) -> int:
+        return _DROPPED + 1 if self._second else 1
+
+    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
+        weights = path if path.is_file() else checkpoints.find_file(path, *self.files[0], "*.safetensors", "*.pt")
+        content = checkpoints.read(weights)
+        state = checkpoints.tensors(content, weights)
+        self._second = any(name.startswith(("wav_encoder.encoder.", "wav_encoder.post_net.")) for name in state)
+        if self._second and "wav_encoder.encoder.model.model.0.conv.conv.bias" not in state:
+            raise MusicrecError(f"{weights} takes mel spectra (mel256-...); supported is EnCodec as input (ec-ec-...)")
+        text = str(content.get("config", ""))
+        gin = weights.with_name("config.gin")
+        if not text and gin.is_file():
+            text = gin.read_text(encoding="utf-8")
+        source = weights.with_name("config.json")
+        config = checkpoints.read_config(source)
+        checkpoints.demand(config, source, **_SUPPORTED)
+        heads = int(config.get("HEADS") or _number(text, "NUM_ENCODER_HEADS", _HEADS))
+        seconds = _number(text, "MAX_AUDIO_DURATION", _CHUNK_SECONDS) if self._second else _CHUNK_SECONDS
+        self._chunk = round(float(config.get("chunk_seconds", seconds)) * self.native_rate)
+        names = _SECOND if self._second else _FIRST
+        state = _ours(state, names)
+        try:
+            with torch.device("meta"):
+                net = EncodecMAENet(state, heads, ends_combined=self._second or self.layer is None)
+        except KeyError as error:
+            raise MusicrecError(f"{weights} does not fit this model: missing {_theirs(error.args[0], names)}") from None
+        checkpoints.fill(net, state, weights, called=lambda name: _theirs(name, names))
+        net.untangle_heads()
+        return net, weights, len(net.layers)
+
+    @torch.inference_mode()
+    def embed(self, waves: list[np.ndarray]) -> np.ndarray:
+        groups: dict[tuple[int, int | None], list[tuple[int, np.ndarray]]] = defaultdict(list)
+        for clip, wave in enumerate(waves):
+            for chunk, heard in self._chunks(wave):
+                groups[len(chunk), heard].append((clip, chunk))
+        at_once = _CHUNKS[self._device.type]
+        sums: list[Any] = [0.0] * len(waves)
+        frames = np.zeros(len(waves))
+        for (samples, heard), group in groups.items():
+            for first in range(0, len(group), at_once):
+                part = group[first : first + at_once]
+                pooled = self._pooled(np.stack([chunk for _, chunk in part]), heard)
+                for (clip, _), vector in zip(part, pooled, strict=True):
+                    length = -(-samples // _HOP)
+                    sums[clip] = sums[clip] + length * vector
+                    frames[clip] += length
+        return (np.stack(sums) / frames[:, None]).astype(np.float32)
+
+    @torch.inference_mode()
+    def hidden_states(self, waves: list[np.ndarray]) -> np.ndarray:
+        """Returns what the network yields for waves of one length, (layers + 1, batch, frames, dim) float32."""
+        clips = []
+        for wave in waves:
+            chunks = []
+            for chunk, heard in self._chunks(wave):
+                with self._autocast():
+                    states = self._net(torch.from_numpy(chunk[None]).to(self._device), heard)
+                    chunks.append(torch.cat([state.float().cpu() for state in states]))  # (layers + 1, frames, dim)
+            clips.append(torch.cat(chunks, dim=1))
+        return torch.stack(clips, dim=1).numpy()
+
+    def _pooled(self, chunks: np.ndarray, heard: int | None) -> np.ndarray:
+        """Returns the time means of chunks of one length, (chunks, dim) float64."""
+        with self._autocast():
+            states = self._net(torch.from_numpy(chunks).to(self._device), heard)
+            first = 1 if self.layer == "all" else 0
+            means = (state.float().mean(dim=1) for state in itertools.islice(states, first, None))
+            return pool_layers(means, self.layer, self.layer_pooling).double().cpu().numpy()
+
+    def _chunks(self, wave: np.ndarray) -> list[tuple[np.ndarray, int | None]]:
+        """Returns the chunks of a wave, and for each how many of its frames are attended to; None = all.
+
+        A frame that is not full is not attended to, but takes part in the mean. v2 compares the length of the whole
+        recording instead of the chunk's, so that only a recording of a single chunk has such a frame.
+        """
+        chunks = [wave[first : first + self._chunk] for first in range(0, len(wave), self._chunk)]
+        if self._second and len(chunks) > 1:
+            if len(chunks[-1]) <= _DROPPED:
+                chunks.pop()
+            return [(chunk, None) for chunk in chunks]
+        # If even the first frame is not full it is the only one, and attends to itself all the same.
+        return [(chunk, max(1, len(chunk) // _HOP) if len(chunk) % _HOP else None) for chunk in chunks]
+
+
+def _ours(state: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
+    """Returns the tensors that the network has, by its names; decoder, heads and targets served training only."""
+    return {
+        (ours + name.removeprefix(theirs)).replace(".conv.conv.", "."): value
+        for name, value in state.items()
+        for theirs, ours in names.items()
+        if name.startswith(theirs)
+    }
+
+
+def _theirs(name: str, names: dict[str, str]) -> str:
+    """Returns what a tensor of the network is called in the checkpoint."""
+    theirs, ours = next(pair for pair in names.items() if name.startswith(pair[1]))
+    place, _, kind = name.removeprefix(ours).rpartition(".")
+    conv = ".conv.conv" if ours == "encoder." and not place.endswith("lstm") else ""
+    return f"{theirs}{place}{conv}{'.' if place else ''}{kind}"
+
+
+def _number(text: str, key: str, default: float) -> float:
+    """Returns a number that a gin configuration binds to a name; nothing of it is executed."""
+    found = re.search(rf"^\s*{key}\s*=\s*([0-9.]+)\s*$", text, flags=re.MULTILINE)
+    return float(found[1]) if found else default

@@ -1,0 +1,82 @@
+"""Published checkpoints, fetched from the Hugging Face hub once and kept in its cache."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from fnmatch import fnmatch
+from pathlib import Path
+
+from musicrec.errors import MusicrecError
+
+log = logging.getLogger(__name__)
+
+# Seconds until an unreachable hub is given up.
+_TIMEOUT = 10.0
+
+
+def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) -> Path:
+    """Returns the folder of the hub's cache that has the files of a model; downloads what is not there yet.
+
+    What is in the cache is used without asking the hub, so that jobs without network run, and all of a sweep's alike.
+
+    Args:
+        repository: "owner/name".
+        revision: commit, branch or tag.
+        files: for each file needed its possible names, the preferred one first; all lie in one folder.
+
+    Raises:
+        MusicrecError: the hub cannot be reached (or HF_HUB_OFFLINE is set), or has no such files; tells what to do.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+    try:
+        cached = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        found = [next((file for name in names for file in cached.rglob(name)), None) for names in files]
+        if found[0] and all(found):
+            return found[0].parent
+    except LocalEntryNotFoundError:
+        pass
+    if HF_HUB_OFFLINE:
+        raise MusicrecError(_instead(repository, revision, files, "HF_HUB_OFFLINE is set"))
+    try:
+        # One short question first: the download itself would retry for a long time.
+        listed = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT).siblings or []
+        names = [_choose(repository, [file.rfilename for file in listed], choices) for choices in files]
+        log.info("fetching %s from https://huggingface.co/%s (revision %s)", ", ".join(names), repository, revision)
+        paths = [Path(hf_hub_download(repository, name, revision=revision)) for name in names]
+    except MusicrecError:
+        raise
+    except RevisionNotFoundError:
+        raise MusicrecError(
+            f"https://huggingface.co/{repository} has no revision {revision}; embedding.revision=main takes the newest"
+        ) from None
+    except Exception as error:  # its HTTP client and with it the classes of errors differ between versions
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise MusicrecError(_instead(repository, revision, files, reason)) from None
+    return paths[0].parent
+
+
+def _choose(repository: str, listed: list[str], choices: tuple[str, ...]) -> str:
+    """Returns the first of the names that the repository has."""
+    for choice in choices:
+        for name in listed:
+            if fnmatch(name, choice) or fnmatch(name, f"*/{choice}"):
+                return name
+    raise MusicrecError(
+        f"https://huggingface.co/{repository} has no {' or '.join(choices)}; give embedding.revision, or what you have "
+        "as embedding.checkpoint"
+    )
+
+
+def _instead(repository: str, revision: str, files: tuple[tuple[str, ...], ...], reason: str) -> str:
+    """Returns how to get the files without network here."""
+    folder = repository.split("/")[-1]
+    includes = " ".join(f"--include {shlex.quote(name)}" for names in files for name in names)
+    return (
+        f"cannot fetch {repository} from the Hugging Face hub ({reason}): where there is a network, run: "
+        f"hf download {repository} --revision {revision} {includes} --local-dir {folder} "
+        f"and here give embedding.checkpoint=/path/to/{folder}"
+    )
