@@ -18,9 +18,10 @@ _SECONDS_BETWEEN_LINES = 15.0
 class TrainingProgress(pl.Callback):
     """Shows epoch, losses, the best value of the monitored metric so far and the time left."""
 
-    def __init__(self, run: str, monitor: str):
+    def __init__(self, run: str, monitor: str, mode: str):
         self._run = run
         self._monitor = monitor
+        self._better = min if mode == "min" else max
         self._best: float | None = None
         self._last_line = 0.0
         self._bar: Progress | None = None
@@ -43,10 +44,12 @@ class TrainingProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         shown = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
         value = shown.get(self._monitor)
-        if value is not None and (self._best is None or value < self._best):
-            self._best = value
+        if value is not None:
+            self._best = value if self._best is None else self._better(value, self._best)
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         text += "".join(f"  {name} {value:.4f}" for name, value in shown.items())
+        if self._best is not None:
+            text += f"  best {self._best:.4f}"
         if self._bar is not None:
             self._bar.update(self._task, description=f"{self._run}  {text}")
         elif trainer.is_global_zero and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:

@@ -66,7 +66,7 @@ class Complement:
 
 
 class PairSource(BatchSource):
-    """Positive pairs in batches, each with `neg_samples` negatives that are never true positives.
+    """Positive pairs in batches, each with `neg_samples` negatives, by default never true positives.
 
     Pairs whose anchor was seen with everything have no negative and are left out.
 
@@ -76,6 +76,7 @@ class PairSource(BatchSource):
         weights: (pairs,) confidence of each pair.
         pool: sorted distinct ids negatives come from (a cold item is no negative: nobody could have played it).
         known: pairs (anchors, positives) that are no negatives; the pairs themselves by default.
+        exclude_positives: False draws from the whole pool, positives included.
     """
 
     def __init__(
@@ -90,15 +91,18 @@ class PairSource(BatchSource):
         seed: int,
         shuffle: bool,
         known: tuple[np.ndarray, np.ndarray] | None = None,
+        exclude_positives: bool = True,
     ):
         known_anchors, known_positives = known if known is not None else (anchors, positives)
-        in_pool = np.isin(known_positives, pool)
+        in_pool = np.isin(known_positives, pool) if exclude_positives else np.zeros(len(known_positives), bool)
         num_anchors = int(max(anchors.max(initial=-1), known_anchors.max(initial=-1))) + 1
         self.complement = Complement(
             known_anchors[in_pool], np.searchsorted(pool, known_positives[in_pool]), num_anchors, len(pool)
         )
-        usable = self.complement.free.numpy()[anchors] > 0
-        super().__init__(int(usable.sum()), batch_size, seed, shuffle)
+        usable = np.flatnonzero(self.complement.free.numpy()[anchors] > 0)
+        # Pairs of an anchor lie side by side, and a batch goes through them in order: look-ups then stay in the cache.
+        usable = usable[np.argsort(anchors[usable], kind="stable")]
+        super().__init__(len(usable), batch_size, seed, shuffle)
         self.neg_samples = neg_samples
         self.anchors = torch.from_numpy(anchors[usable])
         self.positives = torch.from_numpy(positives[usable])
@@ -109,6 +113,7 @@ class PairSource(BatchSource):
         return "anchors", "positives", "weights", "pool", "complement"
 
     def make(self, examples: torch.Tensor, generator: torch.Generator) -> PairBatch:
+        examples = examples.sort().values
         anchors = self.anchors[examples]
         negatives = self.pool[self.complement.draw(anchors, self.neg_samples, generator)]
         return PairBatch(anchors, self.positives[examples], negatives, self.weights[examples])

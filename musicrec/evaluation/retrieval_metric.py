@@ -54,10 +54,10 @@ class RetrievalMetric(Metric):
         counted = real.any(dim=1)
         ranked, truth, real = ranked[counted, : self.k], truth[counted], real[counted]
         listed = ranked >= 0
-        # One truth column at a time: (batch, n) of memory however long the longest truth is.
-        hits = torch.zeros_like(listed)
-        for column in truth.unbind(dim=1):
-            hits |= listed & (ranked == column[:, None])
+        # A key for each (user, item) pair: memory does not depend on how many items the longest truth times k is.
+        stride = 1 + max(int(ranked.max()) if ranked.numel() else 0, int(truth.max()) if truth.numel() else 0)
+        row = stride * torch.arange(len(ranked), device=ranked.device)[:, None]
+        hits = listed & torch.isin(row + ranked, (row + truth)[real])
         lengths, relevant = listed.sum(dim=1).cpu().numpy(), real.sum(dim=1).cpu().numpy()
         values = all_metrics(hits.cpu().numpy(), lengths, relevant, self.k)
         self.total += torch.tensor([float(value.sum()) for value in values.values()]).to(self.total)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.retrieval import top_k
+from musicrec.recommenders.retrieval import SEARCHES, top_k
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ class Recommender(nn.Module, ABC):
         data: the split; its training part without the tracks that have no embedding.
         item_embeddings: (num_tracks, dim) float; rows of candidates must be finite.
         name: name of the recommender, beginning of run names.
+        search: how lists are found, see `musicrec.recommenders.retrieval.searcher`.
 
     Raises:
         MusicrecError: if the table and the track index differ in length, a candidate has no embedding, or nothing is
@@ -37,12 +38,12 @@ class Recommender(nn.Module, ABC):
     """
 
     trainable = False
-    search = "torch"
     # The comparison table of evaluate.py that shows it, {table}.csv; None: comparison.csv only.
     table: str | None = None
 
-    def __init__(self, data: SplitData, item_embeddings: np.ndarray, *, name: str):
+    def __init__(self, data: SplitData, item_embeddings: np.ndarray, *, name: str, search: str = "auto"):
         super().__init__()
+        check("search", search, search in SEARCHES, ", ".join(SEARCHES))
         train = data.train
         if item_embeddings.ndim != 2 or len(item_embeddings) != train.num_tracks:
             raise MusicrecError(
@@ -62,6 +63,7 @@ class Recommender(nn.Module, ABC):
                 "Interactions.without_items or make the embedding anew with python extract.py embedding=…"
             )
         self.name = name
+        self.search = search
         self.data = data
         self.candidates = train.candidates
         self.vectors = vectors

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.batches import BatchSource
 from musicrec.data.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
 from musicrec.recommenders.base import Table, check, held_out, rows_of
 from musicrec.recommenders.bert4rec_net import INIT_STD, Bert4RecNet
-from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.recommenders.softmax import cross_entropy, sampled_cross_entropy
+from musicrec.recommenders.trained import VAL_LOSS, TrainedRecommender
 
 if TYPE_CHECKING:
     from musicrec.data.interactions import Interactions, SplitData
@@ -55,6 +55,9 @@ class BERT4Rec(TrainedRecommender):
         predict_len: length of the input for prediction, its mask included; max_seq_len by default (the paper: 50).
         dropout: of vectors and attention.
         norm: layer normalisation `post` (BERT) or `pre` each sublayer.
+        softmax: training loss over `full` catalogue (exact, in blocks) or against `sampled` items; `val/loss` is always
+            over the full one.
+        softmax_samples: items drawn for each step by `softmax: sampled`.
     """
 
     table = "bert"
@@ -78,10 +81,14 @@ class BERT4Rec(TrainedRecommender):
         predict_len: int | None = None,
         dropout: float = 0.1,
         norm: str = "post",
+        softmax: str = "full",
+        softmax_samples: int = 4096,
         lr: float = 0.001,
         max_epochs: int = 100,
         patience: int = 16,
         lr_patience: int = 5,
+        monitor: str = VAL_LOSS,
+        search: str = "auto",
         seed: int = 0,
     ):
         super().__init__(
@@ -92,6 +99,8 @@ class BERT4Rec(TrainedRecommender):
             max_epochs=max_epochs,
             patience=patience,
             lr_patience=lr_patience,
+            monitor=monitor,
+            search=search,
             seed=seed,
         )
         dim = self.vectors.shape[1]
@@ -109,6 +118,8 @@ class BERT4Rec(TrainedRecommender):
         check("num_hidden_layers", num_hidden_layers, num_hidden_layers >= 1, "1 or more")
         check("intermediate_size", intermediate_size, intermediate_size >= 1, "1 or more")
         check("head", head, head in ("linear", "tied"), "linear or tied")
+        check("softmax", softmax, softmax in ("full", "sampled"), "full or sampled")
+        check("softmax_samples", softmax_samples, softmax_samples >= 1, "1 or more")
         check("norm", norm, norm in ("post", "pre"), "post or pre")
         check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
         longest = max_seq_len if predict_len is None else predict_len
@@ -117,6 +128,8 @@ class BERT4Rec(TrainedRecommender):
         self.mlm_probability = mlm_probability
         self.batch_size = batch_size
         self.predict_len = longest
+        self.softmax = softmax
+        self.softmax_samples = softmax_samples
         frozen = item_freeze and not embedding_trainable
         vectors = torch.from_numpy(self.vectors.copy())
         project = hidden_size != "same" and (frozen or int(size) != dim)
@@ -181,9 +194,19 @@ class BERT4Rec(TrainedRecommender):
         return Sequences(items[items >= 0], kept[offsets])
 
     def loss(self, batch: MaskedBatch) -> tuple[torch.Tensor, int]:
-        logits = self.net(batch.tokens, batch.masked, self.outputs)
+        if self.training and self.softmax == "sampled":
+            return self._sampled_loss(batch), len(batch.targets)
+        states, weight, bias = self.net.states_and_outputs(batch.tokens, batch.masked, self.outputs)
         targets = batch.targets if self.outputs is None else torch.searchsorted(self.outputs, batch.targets)
-        return F.cross_entropy(logits, targets), len(targets)
+        return cross_entropy(states, weight, bias, targets), len(targets)
+
+    def _sampled_loss(self, batch: MaskedBatch) -> torch.Tensor:
+        states = self.net.encode(batch.tokens, batch.masked)
+        size = len(self.candidates) if self.outputs is None else len(self.outputs)
+        drawn = torch.randint(size, (self.softmax_samples,), device=states.device)
+        if self.outputs is not None:
+            drawn = self.outputs[drawn]
+        return sampled_cross_entropy(states, batch.targets, drawn, size, self.net.output_rows)
 
     def encode_users(self, positions: np.ndarray, history: Interactions) -> np.ndarray:
         sequences = self._sequences(history, positions).to(self.device)

@@ -77,19 +77,31 @@ class Bert4RecNet(nn.Module):
             masked: (masked,) ascending positions in tokens.flatten().
             outputs: (outputs,) items that can be predicted; all by default.
         """
+        return F.linear(*self.states_and_outputs(tokens, masked, outputs))
+
+    def states_and_outputs(
+        self, tokens: torch.Tensor, masked: torch.Tensor, outputs: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Returns (masked, hidden) states, (items, hidden) vectors and (items,) biases; see `forward`."""
         # Each item is projected at most once in a step.
         vectors = self.item_vectors() if self.head is None or tokens.numel() >= len(self.items) else None
-        hidden = self.encode(tokens, masked, vectors)
+        states = self.encode(tokens, masked, vectors)
         weight, bias = self.output_vectors(vectors)
         if outputs is not None:
             weight, bias = weight[outputs], bias[outputs] if bias is not None else None
-        return F.linear(hidden, weight, bias)
+        return states, weight, bias
 
     def output_vectors(self, vectors: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns (items, hidden) vectors and (items,) biases whose product with a hidden state is the logit."""
         if self.head is not None:
             return self.head.weight, self.head.bias
         return self.item_vectors() if vectors is None else vectors, None
+
+    def output_rows(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns the rows of `output_vectors` of some items, (n, hidden) and (n,); the others are not computed."""
+        if self.head is not None:
+            return self.head.weight[items], self.head.bias[items]
+        return self.projection(self.items.weight[items]), None
 
     def encode(self, tokens: torch.Tensor, wanted: torch.Tensor, vectors: torch.Tensor | None = None) -> torch.Tensor:
         """Returns (wanted, hidden) final states at the wanted positions only.

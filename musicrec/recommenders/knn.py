@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicrec.recommenders.base import Recommender, check, mean_of_items, normalised
+from musicrec.recommenders.base import Recommender, mean_of_items, normalised
 
 if TYPE_CHECKING:
     from musicrec.data.interactions import Interactions, SplitData
@@ -22,7 +22,8 @@ class KNN(Recommender):
         data: the split.
         item_embeddings: (num_tracks, dim).
         embedding_trainable: ignored, there is no training.
-        search: library of the index: `faiss`, `torch`, or `auto` (faiss on a CPU, if installed); results are equal.
+        search: how lists are found (`musicrec.recommenders.retrieval.searcher`): auto, torch, bf16 or faiss with equal
+            results, hnsw or ivf approximately.
     """
 
     table = "cosine"
@@ -38,9 +39,7 @@ class KNN(Recommender):
         max_epochs: int = 0,
         patience: int = 0,
     ):
-        super().__init__(data, item_embeddings, name=name)
-        check("search", search, search in ("auto", "torch", "faiss"), "auto, torch or faiss")
-        self.search = search
+        super().__init__(data, item_embeddings, name=name, search=search)
 
     def encode_users(self, positions: np.ndarray, history: Interactions) -> np.ndarray:
         return normalised(mean_of_items(self.vectors, self.place, history, positions))

@@ -15,7 +15,7 @@ from musicrec.data.pairs import PairBatch, PairSource
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Table, check, held_out, mean_of_items
 from musicrec.recommenders.shallow_net import ShallowNet
-from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.recommenders.trained import VAL_LOSS, TrainedRecommender
 
 if TYPE_CHECKING:
     from musicrec.data.interactions import Interactions, SplitData
@@ -27,7 +27,7 @@ class Shallow(TrainedRecommender):
     """Cosine of projected user and item vectors; hinge loss max(0, margin − pos + neg) · confidence.
 
     "Comparative Analysis of Pretrained Audio Representations in Music Recommender Systems" (arXiv 2409.08987),
-    section 3, with negatives that are never true positives.
+    section 3.
 
     Args:
         data: the split.
@@ -40,6 +40,7 @@ class Shallow(TrainedRecommender):
         l2_on: `all` parameters, as released, or only the rows of the `batch` and the projection.
         margin: of the hinge.
         sample: negatives are users for a given `item` (the study's choice) or items for a given `user`.
+        exclude_positives: a negative is never a true positive; False draws from all, as the study's released code does.
         item_freeze: keep the item vectors as they are.
         user_freeze: keep the user vectors as they are.
         user_init: start users at the mean of their items; else at standard normal vectors.
@@ -62,6 +63,7 @@ class Shallow(TrainedRecommender):
         l2_on: str = "all",
         margin: float = 0.2,
         sample: str = "item",
+        exclude_positives: bool = True,
         item_freeze: bool = True,
         user_freeze: bool = False,
         user_init: bool = True,
@@ -70,6 +72,8 @@ class Shallow(TrainedRecommender):
         max_epochs: int = 100,
         patience: int = 16,
         lr_patience: int = 5,
+        monitor: str = VAL_LOSS,
+        search: str = "auto",
         seed: int = 0,
     ):
         super().__init__(
@@ -80,6 +84,8 @@ class Shallow(TrainedRecommender):
             max_epochs=max_epochs,
             patience=patience,
             lr_patience=lr_patience,
+            monitor=monitor,
+            search=search,
             seed=seed,
         )
         check("neg_samples", neg_samples, neg_samples >= 1, "1 or more")
@@ -95,6 +101,7 @@ class Shallow(TrainedRecommender):
         self.l2_on = l2_on
         self.margin = margin
         self.sample = sample
+        self.exclude_positives = exclude_positives
         self.batch_size = batch_size
         train = data.train
         with self.seeded():
@@ -119,6 +126,7 @@ class Shallow(TrainedRecommender):
         options: dict[str, Any] = {
             "pool": np.unique(positives),
             "neg_samples": self.neg_samples,
+            "exclude_positives": self.exclude_positives,
             "batch_size": self.batch_size,
             "seed": self.seed,
         }

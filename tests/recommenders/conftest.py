@@ -79,7 +79,9 @@ def fit(tmp_path: Path) -> Callable[..., Any]:
         import pytorch_lightning as pl
         from pytorch_lightning.callbacks import ModelCheckpoint
 
-        checkpoint = ModelCheckpoint(tmp_path / folder, "best", monitor=model.monitor, save_last=True)
+        checkpoint = ModelCheckpoint(
+            tmp_path / folder, "best", monitor=model.monitor, mode=model.monitor_mode, save_last=True
+        )
         trainer = pl.Trainer(
             accelerator="cpu",
             max_epochs=epochs,

@@ -311,6 +311,8 @@ def test_cold_tracks_are_candidates_but_no_wrong_answers(ten_rows: SplitData, pl
         {"embedding_trainable": True},
         {"norm": "pre"},
         {"hidden_size": "same", "item_freeze": False, "head": "tied"},
+        {"softmax": "sampled", "softmax_samples": 40},
+        {"softmax": "sampled", "softmax_samples": 40, "head": "tied"},
     ],
 )
 def test_it_learns_order(options: dict[str, Any]) -> None:
@@ -376,3 +378,20 @@ def test_user_without_embedded_tracks(ten_rows: SplitData, plane: np.ndarray, fi
 def test_bad_settings(ten_rows: SplitData, plane: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(MusicrecError, match=message):
         BERT4Rec(ten_rows, plane, **options)
+
+
+def test_outside_training_the_loss_is_over_all_tracks(many: SplitData, audio: np.ndarray) -> None:
+    sampled, full = (BERT4Rec(many, audio, softmax=softmax, **SMALL).eval() for softmax in ("sampled", "full"))
+    assert torch.equal(sampled.loss(batch_of(sampled))[0], full.loss(batch_of(full))[0])
+
+
+def test_sampled_softmax_never_draws_a_track_nobody_played(ten_rows: SplitData, plane: np.ndarray) -> None:
+    model = BERT4Rec(ten_rows, plane, max_seq_len=4, hidden_size=4, softmax="sampled", softmax_samples=64)
+    data = replace(ten_rows.train, candidates=np.arange(7))
+    cold = BERT4Rec(
+        SplitData(data, ten_rows.truth), plane, max_seq_len=4, hidden_size=4, softmax="sampled", softmax_samples=64
+    )
+    assert model.outputs is None and cold.outputs.tolist() == [0, 1, 2, 3, 4, 5]
+    source = cold.datamodule().train
+    cold.train().loss(source.batch(BatchKey(source, 0, 0, 0, 1), CPU))[0].backward()
+    assert cold.net.head.weight.grad[6].abs().sum() == 0

@@ -97,3 +97,11 @@ def test_batch_larger_than_the_data() -> None:
 
 def test_derived_seeds_differ() -> None:
     assert len({derived_seed(seed, epoch, step) for seed in range(3) for epoch in range(3) for step in range(3)}) == 27
+
+
+def test_positives_can_be_drawn_if_asked_for() -> None:
+    drawn = {}
+    for exclude in (True, False):
+        data = source([0, 0, 1], [0, 1, 2], neg_samples=200, shuffle=False, exclude_positives=exclude)
+        drawn[exclude] = [set(row) for row in batch(data, 0, 0).negatives.tolist()]
+    assert drawn == {True: [{2}, {2}, {0, 1}], False: [{0, 1, 2}] * 3}

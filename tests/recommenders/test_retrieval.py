@@ -36,7 +36,7 @@ def offsets_of(seen: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-@pytest.mark.parametrize("search", ["torch", "faiss"])
+@pytest.mark.parametrize("search", ["torch", "faiss", "bf16"])
 def test_equals_brute_force(search: str, data: st.DataObject) -> None:
     if search == "faiss":
         pytest.importorskip("faiss")
@@ -56,7 +56,7 @@ def test_equals_brute_force(search: str, data: st.DataObject) -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
-@pytest.mark.parametrize("search", ["torch", "faiss"])
+@pytest.mark.parametrize("search", ["torch", "faiss", "bf16"])
 def test_equal_vectors_tie_wherever_they_stand(search: str) -> None:
     if search == "faiss":
         pytest.importorskip("faiss")
@@ -101,9 +101,44 @@ def test_lower_precision_of_training_does_not_reach_the_search() -> None:
 
 def test_unknown_search_and_missing_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     table = torch.ones(2, 2)
-    with pytest.raises(MusicrecError, match="choose auto, torch or faiss"):
+    with pytest.raises(MusicrecError, match="choose auto, torch, bf16, faiss, hnsw, ivf"):
         retrieval.searcher("annoy", table)
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MusicrecError, match="pip install faiss-cpu"):
         retrieval.searcher("faiss", table)
     assert isinstance(retrieval.searcher("auto", table), retrieval.TorchSearch)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.01])
+def test_half_precision_finds_the_same_lists_however_close_the_scores_are(spread: float) -> None:
+    rng = np.random.default_rng(2)
+    items = (5 + spread * rng.normal(size=(3000, 40))).astype(np.float32)
+    users = rng.normal(size=(20, 40)).astype(np.float32)
+    seen = [set(rng.permutation(3000)[:100].tolist()) for _ in users]
+    ids, scores = top_k(users, items, np.arange(3000), *offsets_of(seen), 30, search="bf16")
+    expected = top_k(users, items, np.arange(3000), *offsets_of(seen), 30, search="torch")
+    np.testing.assert_array_equal(ids, expected[0])
+    np.testing.assert_array_equal(scores, expected[1])
+
+
+@pytest.mark.parametrize("search", ["hnsw", "ivf"])
+def test_approximate_search_tells_its_recall_and_never_repeats_what_was_heard(
+    search: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("faiss")
+    caplog.set_level("INFO")
+    rng = np.random.default_rng(3)
+    items = rng.normal(size=(2000, 8)).astype(np.float32)
+    users = rng.normal(size=(50, 8)).astype(np.float32)
+    seen = [set(rng.permutation(2000)[:300].tolist()) for _ in users]
+    candidates = np.arange(0, 2000, 2)
+    ids, scores = top_k(users, items, candidates, *offsets_of(seen), 10, search=search)
+    expected = brute_force(users, items, candidates, seen, 10)
+    right = np.mean([len(set(mine) & set(true)) / 10 for mine, true in zip(ids, expected[0], strict=True)])
+    assert right > 0.7
+    assert f"search={search} finds {100 * right:.2f} % of the true 10 best tracks (50 users)" in caplog.text
+    for row, heard in enumerate(seen):
+        listed = ids[row][ids[row] >= 0]
+        assert not set(listed) & heard and np.isin(listed, candidates).all()
+        products = (users[row].astype(float) @ items[listed].astype(float).T).astype(np.float32)
+        np.testing.assert_array_equal(scores[row][: len(listed)], products)
