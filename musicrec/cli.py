@@ -46,6 +46,10 @@ def run(stage: str, cfg: DictConfig) -> float | None:
             raise
         log.error("%s failed: %s", stage, mistake)
         raise CompactHydraException(f"musicrec {stage}: {mistake}") from None
+    finally:
+        # Where a sweep's jobs share a process, the next one would write into a W&B run that was left open.
+        if "musicrec.wandb_runs" in sys.modules:
+            sys.modules["musicrec.wandb_runs"].finish_wandb(exit_code=1)
 
 
 def console() -> None:

@@ -1,26 +1,31 @@
-"""Loggers: metrics.csv with one row an epoch, and W&B that never asks and never stops a run."""
+"""What a run tells its loggers: its configuration and facts at the start, its metrics, the final ones as columns."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
-import netrc
-import os
-import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
+from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from musicrec.errors import MusicrecError
+from musicrec.columns import USER
 from musicrec.files import write_text
+from musicrec.sweeps import slurm_job
+from musicrec.wandb_runs import WANDB_ID, RunLogger, finish_wandb
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from musicrec.data.interactions import SplitData
+
+__all__ = ["WANDB_ID", "MetricsCsv", "facts", "finish_wandb", "log_final", "quiet_lightning", "start", "sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +51,33 @@ def log_final(opened: list[Logger], config: dict[str, Any], metrics: dict[str, f
     for logger in opened:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(config, metrics)
-        logger.log_metrics(metrics, step)
+        if isinstance(logger, RunLogger):
+            logger.log_final(metrics, step)
+        else:
+            logger.log_metrics(metrics, step)
         logger.finalize("success")
     finish_wandb()
+
+
+def facts(data: SplitData, table: np.ndarray) -> dict[str, Any]:
+    """Returns what the configuration does not say of a run but one filters by: sizes of embedding and data, the job.
+
+    Args:
+        data: the split, its training part without the tracks that have no embedding.
+        table: (tracks, dim) the embedding.
+    """
+    found: dict[str, Any] = {
+        "embedding_size": int(table.shape[1]),
+        "users": data.train.num_users,
+        "items": len(data.train.candidates),
+        "tracks": data.train.num_tracks,
+        "train_rows": len(data.train),
+        "sweep": sweep(),
+        "slurm_job": slurm_job(),
+    }
+    for name, truth in data.truth.items():
+        found |= {f"{name}_rows": len(truth), f"{name}_users": int(truth[USER].nunique())}
+    return found
 
 
 @contextmanager
@@ -63,6 +92,9 @@ def quiet_lightning() -> Iterator[None]:
             ".*number of training batches.*",
             ".*LeafSpec.*",
             ".*You're resuming from a checkpoint.*",
+            ".*`srun` command is available.*",
+            ".*`broadcast_buffers` is deprecated.*",  # what replaces it does something else
+            ".*sync_dist=True.*",  # our metric is the same on every device when it is logged
         ):
             warnings.filterwarnings("ignore", message)
         for name in names:
@@ -132,87 +164,6 @@ class MetricsCsv(Logger):
         with self._path.open(encoding="utf-8", newline="") as file:
             rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
         return {int(row.pop("step")): row for row in rows if int(row["step"]) < before}
-
-
-def wandb_logger(
-    save_dir: str,
-    run: str,
-    project: str = "musicrec",
-    entity: str | None = None,
-    mode: str = "auto",
-    tags: list[str] | None = None,
-    group: str | None = None,
-    job_type: str = "train",
-) -> Logger | None:
-    """Returns a W&B logger, or None with a warning if W&B cannot start: training never depends on it.
-
-    Args:
-        save_dir: offline runs lie in `wandb/` below it.
-        run: name of the run.
-        project: W&B project.
-        entity: W&B user or team; None = the account's default.
-        mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says, else `online` with an API key, else
-            `offline`. Nothing ever prompts.
-        tags: free labels.
-        group: name of the sweep the run belongs to; None = the one that is running, if any.
-        job_type: what the run does.
-    """
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_api_key() else "offline")
-    if mode == "disabled":
-        return None
-    if mode not in ("online", "offline"):
-        raise MusicrecError(f"logger.wandb.mode={mode} is not possible: it must be auto, online, offline or disabled")
-    try:
-        import wandb
-
-        Path(save_dir).mkdir(parents=True, exist_ok=True)
-        experiment = wandb.init(
-            name=run,
-            dir=save_dir,
-            project=project,
-            entity=entity,
-            mode="online" if mode == "online" else "offline",
-            group=group or sweep(),
-            job_type=job_type,
-            tags=list(tags or []),
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-        logger = WandbLogger(experiment=experiment, save_dir=save_dir)
-    except Exception as error:  # whatever W&B dislikes, the run itself is fine
-        log.warning("W&B is left out of this run: %s", error)
-        return None
-    return logger
-
-
-def finish_wandb() -> None:
-    """Ends the process's W&B run, so that the next job of a sweep in the same process starts its own."""
-    wandb = sys.modules.get("wandb")
-    if wandb is None or wandb.run is None:
-        return
-    offline, folder = wandb.run.settings.mode == "offline", Path(wandb.run.dir).parent
-    try:
-        wandb.finish()
-    except Exception as error:
-        log.warning("W&B did not finish cleanly: %s", error)
-    if offline:
-        log.info("W&B offline run: `wandb sync %s` uploads it", _relative(folder))
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _has_api_key() -> bool:
-    """Returns whether W&B would find a key without asking: in the environment or in ~/.netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return netrc.netrc(str(path)).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def sweep() -> str | None:

@@ -10,6 +10,8 @@ import hashlib
 import logging
 import os
 import time
+import uuid
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from musicrec.embeddings.base import Embedding
 
 log = logging.getLogger(__name__)
+
+# Lightning starts the other processes of trainer=ddp with the environment of the first.
+_ATTEMPT = "MUSICREC_ATTEMPT"
+# Seconds that the processes of a SLURM job may start apart.
+_LONGEST_WAIT = 600.0
 
 
 def train_run(
@@ -68,13 +75,17 @@ def train_run(
         log.info("%s is finished already (overwrite=true does it again)", name)
         return _report(workspace, name, data, int(cfg.eval.k))
 
-    folder = workspace.run_dir(name)
-    run.start()
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    log.info("%s", name)
+    if is_main_process():
+        run.start()
+        write_text(workspace.run_dir(name) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        log.info("%s", name)
+    else:
+        run.join()
     started = time.monotonic()
     with quiet_lightning():
         model, open_loggers, step = _fit(cfg, run, data, table, embedding.trainable)
+    if not is_main_process():
+        return None  # the other processes of trainer=ddp help to train only
     predictions = _predictions(model, data, int(cfg.eval.top_k))
     metadata = {
         "run": name,
@@ -92,7 +103,7 @@ def train_run(
     # run.json says "finished" last: a run killed here is scored again from its checkpoint.
     write_parquet(predictions, workspace.predictions(name), metadata)
     score_run(workspace, name, data.truth, predictions, int(cfg.eval.k), metadata)
-    loggers.log_final(open_loggers, _resolved(cfg), _final_metrics(workspace, name, data), step)
+    loggers.log_final(open_loggers, _described(cfg, data, table), _final_metrics(workspace, name, data), step)
     run.finish(seconds=round(time.monotonic() - started, 1))
     return _report(workspace, name, data, int(cfg.eval.k))
 
@@ -125,6 +136,7 @@ class _Run:
         same = not overwrite and known.get("inputs") == inputs
         if known and not overwrite and not same:
             log.info("%s was made from other data or another embedding: it starts anew", name)
+        self._attempt = _attempt()
         self.finished = same and known.get("status") == "finished" and workspace.predictions(name).is_file()
         self.resumable = same and known.get("status") == "started" and self.last.is_file()
 
@@ -133,9 +145,19 @@ class _Run:
         if self.resumable:
             log.info("%s goes on from %s", self.name, self.last)
         else:
-            for path in (self.best, self.last, self.workspace.run_dir(self.name) / "metrics.csv"):
+            folder = self.workspace.run_dir(self.name)
+            for path in (self.best, self.last, folder / "metrics.csv", folder / loggers.WANDB_ID):
                 path.unlink(missing_ok=True)
         self._write("started")
+
+    def join(self) -> None:
+        """Waits until the main process has started this attempt, and resumes if it does."""
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while (known := read_json(self._path) or {}).get("attempt") != self._attempt:
+            if time.monotonic() > deadline:
+                raise MusicrecError(f"the main process of {self.name} did not start within {_LONGEST_WAIT:.0f} s")
+            time.sleep(0.2)
+        self.resumable = bool(known["resumes"])
 
     def finish(self, **facts: Any) -> None:
         """Marks the run as finished."""
@@ -143,10 +165,27 @@ class _Run:
 
     def _write(self, status: str, **facts: Any) -> None:
         content = {"status": status, "settings": self.settings, "inputs": self.inputs, **facts}
+        content |= {"attempt": self._attempt, "resumes": self.resumable}
         job = os.environ.get("SLURM_JOB_ID")
         if job:
             content["slurm_job"] = job
         write_json(self._path, content)
+
+
+def is_main_process() -> bool:
+    """Returns whether this process writes files: the only one, or rank 0 of trainer=ddp."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def _attempt() -> str:
+    """Returns what the processes of one start of a run share: the SLURM job's start, or what rank 0 passes on."""
+    if "SLURM_PROCID" in os.environ:
+        return "{SLURM_JOB_ID}.{SLURM_STEP_ID}.{SLURM_RESTART_COUNT}".format_map(defaultdict(lambda: "0", os.environ))
+    if is_main_process():
+        os.environ[_ATTEMPT] = uuid.uuid4().hex
+    return os.environ.get(_ATTEMPT, "")
 
 
 def _inputs(workspace: Workspace, tracks: TrackIndex, table: np.ndarray) -> dict[str, Any]:
@@ -169,12 +208,13 @@ def _difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> s
     return ", ".join(found[:5])
 
 
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
+def _described(cfg: DictConfig, data: SplitData, table: np.ndarray) -> dict[str, Any]:
+    """Returns the resolved configuration and, under `facts`, the sizes that it does not say."""
     from omegaconf import OmegaConf
 
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    return {**{str(key): value for key, value in resolved.items()}, "facts": loggers.facts(data, table)}
 
 
 def _fit(
@@ -187,45 +227,49 @@ def _fit(
 
     pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
     model = instantiate(cfg.recommender)(data=data, item_embeddings=table, embedding_trainable=embedding_trainable)
-    open_loggers = loggers.start(instantiate(cfg.logger), _resolved(cfg))
+    open_loggers = loggers.start(instantiate(cfg.logger), _described(cfg, data, table)) if is_main_process() else []
     if not model.trainable:
         return model, open_loggers, 0
 
     from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+    from musicrec.preemption import LastCheckpoint, PreemptionGuard, cluster_plugins
     from musicrec.progress import TrainingProgress
 
-    mode = "min" if model.monitor.endswith("loss") else "max"
     checkpoint = ModelCheckpoint(
         dirpath=run.best.parent,
         filename=run.best.stem,
         monitor=model.monitor,
-        mode=mode,
-        save_last=True,
+        mode=model.monitor_mode,
         enable_version_counter=False,
         auto_insert_metric_name=False,
     )
-    checkpoint.CHECKPOINT_NAME_LAST = run.last.stem
+    guard = PreemptionGuard()
     callbacks: list[pl.Callback] = [
         checkpoint,
+        LastCheckpoint(run.last, guard),
         EarlyStopping(
             monitor=model.monitor,
-            mode=mode,
+            mode=model.monitor_mode,
             patience=model.patience,
             check_on_train_epoch_end=model.monitor.startswith("train/"),
         ),
+        guard,
     ]
     if cfg.trainer.get("enable_progress_bar", True):
-        callbacks.append(TrainingProgress(run.name, model.monitor))
+        callbacks.append(TrainingProgress(run.name, model.monitor, model.monitor_mode))
     trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=open_loggers,
         enable_progress_bar=False,
+        plugins=cluster_plugins(),
         default_root_dir=str(run.best.parent),
     )
     resume = str(run.last) if run.resumable else None
     trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resume, weights_only=True)
+    if not trainer.is_global_zero:
+        return model, [], trainer.global_step
     log.info("%s: %d epochs, best %s %.4f", run.name, trainer.current_epoch, model.monitor, checkpoint.best_model_score)
     best = torch.load(run.best, map_location="cpu", weights_only=True)
     model.load_state_dict(best["state_dict"])
