@@ -176,9 +176,7 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
                 f"the first line of {path} is not data.format=sequences, a user and that user's items in order of "
                 "time, with spaces between them"
             )
-        return Layout(
-            "", False, _SEQUENCE_COLUMNS, "user", "{track}", "timestamp", headerless=True, format=SEQUENCES
-        )
+        return Layout("", False, _SEQUENCE_COLUMNS, "user", "{track}", "timestamp", headerless=True, format=SEQUENCES)
     if kind == LASTFM_1K:
         if len(names) != len(_LASTFM_1K_COLUMNS):
             raise MusicrecError(
