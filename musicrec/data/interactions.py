@@ -88,7 +88,7 @@ class Interactions:
             counts=frame[COUNT].to_numpy(np.int64)[order],
             timestamps=timestamps[order],
             num_tracks=num_tracks,
-            candidates=np.unique(items),
+            candidates=np.flatnonzero(np.bincount(items)),
         )
 
     def without_items(self, missing: np.ndarray) -> Interactions:

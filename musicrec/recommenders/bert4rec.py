@@ -152,7 +152,7 @@ class BERT4Rec(TrainedRecommender):
             )
         # Tracks nobody played (cold ones) are candidates, but not wrong answers in training.
         self.outputs: torch.Tensor | None
-        played = np.unique(self.place[data.train.items])
+        played = np.flatnonzero(np.bincount(self.place[data.train.items]))
         outputs = torch.from_numpy(played) if len(played) < len(self.candidates) else None
         self.register_buffer("outputs", outputs, persistent=False)
 

@@ -124,7 +124,7 @@ class Shallow(TrainedRecommender):
         flip = self.sample == "user"
         anchors, positives = (users, items) if flip else (items, users)
         options: dict[str, Any] = {
-            "pool": np.unique(positives),
+            "pool": np.flatnonzero(np.bincount(positives)),
             "neg_samples": self.neg_samples,
             "exclude_positives": self.exclude_positives,
             "batch_size": self.batch_size,
