@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicrec.columns import TRACK
+from musicrec.columns import TRACK, USER
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.beyond import BeyondAccuracy
 from musicrec.evaluation.confidence import summary
@@ -126,6 +126,10 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
                 lists = of_split(predictions, split)
                 if beyond is not None and lists is not None:
                     row |= beyond.of(ranked_lists(truth[split], lists, k), k)
+                if lists is not None and len(lists) and lists.groupby(USER).size().max() < k:
+                    log.warning(
+                        "eval.k=%d: no list of %s (%s) is that long; train with eval.top_k ≥ k", k, run.name, split
+                    )
                 rows.append(row)
             scores[run.name] = of_run
         except (MusicrecError, OSError, ValueError) as error:

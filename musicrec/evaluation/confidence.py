@@ -21,7 +21,9 @@ def half_width(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
-    standard_error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    # Equal values have a spread of exactly 0, which rounding in their mean would spoil.
+    spread = np.where(np.ptp(values, axis=0) == 0, 0.0, values.std(axis=0, ddof=1))
+    standard_error = spread / np.sqrt(len(values))
     return t.ppf((1 + level) / 2, len(values) - 1) * standard_error
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from musicrec.columns import COUNT, ITEM, RANK, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.page import page
+from musicrec.evaluation.page import breakable, page
 from musicrec.evaluation.runs import Run, load_truth
 from musicrec.files import write_text
 from musicrec.workspace import TrackIndex
@@ -129,11 +129,12 @@ def write_user(workspace: Workspace, view: UserView) -> Path:
                 else ""
             )
             lines.append(f"<li>{'✓ ' if entry.hit else ''}{escape(entry.track)}{note}{player}</li>")
-        sections.append(f'<section class="list"><h2>{escape(title)}</h2><ol>{"".join(lines)}</ol></section>')
+        sections.append(f'<section class="list"><h2>{breakable(title)}</h2><ol>{"".join(lines)}</ol></section>')
     name = re.sub(r"[^\w.-]", "-", view.user)
     path = workspace.root / "listen" / f"{name}.html"
     legend = "✓ = the user played it in the held-out period"
-    body = f'<h1>User {escape(view.user)}</h1><p class="muted">{legend}</p><div class="plots">{"".join(sections)}</div>'
+    lists = f'<div class="plots lists">{"".join(sections)}</div>'
+    body = f'<h1>User {escape(view.user)}</h1><p class="muted">{legend}</p>{lists}'
     write_text(path, page(f"musicrec · user {view.user}", body))
     return path
 

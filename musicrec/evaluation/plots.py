@@ -5,6 +5,7 @@ Every function returns a matplotlib Figure; pyplot and its global state are not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -44,7 +45,7 @@ _STYLE: Any = {
     "svg.hashsalt": "musicrec",  # the same plot is the same file
     "figure.constrained_layout.use": True,
 }
-_WIDTH = 4.4  # inches: about the width of a phone at the font size above
+_WIDTH = 3.8  # inches: on the width of a phone the font size above is read without zooming
 _WORSE_BETTER: Colormap = LinearSegmentedColormap.from_list("worse_better", ["#B35806", "#ffffff", "#2166AC"])
 
 
@@ -100,7 +101,8 @@ def _drawings(workspace: Workspace, comparison: Comparison) -> Iterator[tuple[st
             f"pairs_{stem}",
             f"pairwise significance, {title}",
             f"Effect size of row against column, Cohen's d of the per-user differences in {ndcg}; blue: the row is "
-            f"better. Grey: no significant difference (paired t test, Holm-corrected, p ≥ {ALPHA}).",
+            "better. Columns have the numbers of the rows. Grey: no significant difference (paired t test, "
+            f"Holm-corrected, p ≥ {ALPHA}).",
             partial(pair_map, list(rows["embedding"]), pairs),
         )
         scores = comparison.per_user(table, split)
@@ -188,12 +190,15 @@ def pair_map(names: list[str], pairs: pd.DataFrame) -> Figure:
     limit = max(0.2, float(finite.max(initial=0)))
     axes.set_facecolor("#ececec")  # shows where there is no significant difference
     axes.imshow(effects, cmap=_WORSE_BETTER, vmin=-limit, vmax=limit, aspect="auto")
+    crowded = len(names) > 8
     if len(names) <= 16:
         for (row, column), effect in np.ndenumerate(effects):
+            if crowded and effect < 0:
+                continue  # the same number with a minus sign, too wide for its cell
             text = "" if row == column else "·" if np.isnan(effect) else f"{effect:.2f}".replace("-", "−")
             strong = np.isfinite(effect) and abs(effect) > 0.65 * limit
-            # Without the zero before the point twelve columns fit.
-            text, size, ink = text.replace("0.", "."), min(7.5, 21 * cell), "white" if strong else _INK
+            # Without the zero before the point sixteen columns fit.
+            text, size, ink = re.sub(r"\b0\.", ".", text), min(7.5, 22 * cell), "white" if strong else _INK
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
     axes.set_xticks(range(len(names)), [str(number) for number in range(1, len(names) + 1)])
     axes.set_yticks(range(len(names)), [f"{name}  {number}" for number, name in enumerate(names, 1)])
@@ -267,14 +272,18 @@ def popularity(train: pd.DataFrame) -> Figure:
 
 
 def activity(train: pd.DataFrame) -> Figure:
-    """Returns a histogram of distinct tracks per user, bins of equal width on a logarithmic axis."""
+    """Returns a histogram of distinct tracks per user, on a logarithmic axis where they differ tenfold."""
     counts = train[USER].value_counts().to_numpy()
     figure = Figure(figsize=(_WIDTH, 2.6))
     axes = figure.add_subplot()
-    bins = np.unique(np.geomspace(1, max(int(counts.max()), 2) + 1, 28).round()).tolist()
-    axes.hist(counts, bins=bins, color=COLORS["cosine"])
+    low, high = int(counts.min()), int(counts.max()) + 1
+    wide = high > 10 * low
+    bins = np.unique((np.geomspace if wide else np.linspace)(low, high, 28).round())
+    # A bin is drawn around its whole numbers: [30, 31) holds 30.
+    axes.hist(counts, bins=(bins - 0.5).tolist(), color=COLORS["cosine"])
     axes.axvline(float(np.median(counts)), color=_INK, lw=1)
-    axes.set_xscale("log")
+    if wide:
+        axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(f"tracks per user (median {np.median(counts):,.0f}; {len(counts):,} users)")
     axes.set_ylabel("users")

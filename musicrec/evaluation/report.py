@@ -20,7 +20,7 @@ from musicrec.columns import SPLIT, TRACK, USER
 from musicrec.evaluation.beyond import beyond_columns
 from musicrec.evaluation.comparison import TABLES, VAL, Comparison
 from musicrec.evaluation.confidence import summary
-from musicrec.evaluation.page import grid, page, td
+from musicrec.evaluation.page import breakable, grid, page, td
 from musicrec.evaluation.plots import Plot
 from musicrec.evaluation.runs import read_pairs
 from musicrec.evaluation.tables import TITLES, Cell, cells, legend
@@ -105,7 +105,8 @@ def _headline(comparison: Comparison) -> str:
         if not rows:
             continue
         best, numbers, _ = rows[0]
-        line = f"<b>{TITLES[table]}</b>: {escape(best)} is best with {comparison.ndcg} {numbers[-1].text()}"
+        place = "is best with" if len(rows) > 1 else "is the only one, with"
+        line = f"<b>{TITLES[table]}</b>: {escape(best)} {place} {comparison.ndcg} {numbers[-1].text()}"
         if others := [embedding for embedding, of_row, _ in rows[1:] if not of_row[-1].worse]:
             line += f"; not significantly worse: {escape(', '.join(others))}"
         elif len(rows) > 1:
@@ -157,17 +158,24 @@ def _seeds(comparison: Comparison) -> str:
     for row in several.to_dict("records"):
         numbers = [Cell(row[metric], row[f"{metric} conf"], False, False) for metric in _metrics(comparison)]
         name = row["setting"] if len(comparison.splits) == 1 else f"{row['setting']} · {row['split']}"
-        rows.append([td(name), td(str(row["seeds"])), *map(_number, numbers)])
+        rows.append([f"<td>{breakable(name)}</td>", td(str(row["seeds"])), *map(_number, numbers)])
     if not rows:
         return ""
-    text = "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result."
+    text = (
+        "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result "
+        "(0 where nothing is random)."
+    )
     return grid(["setting", "seeds", *_metrics(comparison)], rows) + f'<p class="muted">{text}</p>'
 
 
 def _data(workspace: Workspace) -> str:
     """Returns a table of the splits."""
     rows = []
-    for path in sorted(workspace.data_dir.glob("[!.]*.pqt"), key=lambda path: (path.stem != "train", path.stem)):
+    order = ("train", VAL, "test", "hot_test")
+    paths = workspace.data_dir.glob("[!.]*.pqt")
+    for path in sorted(
+        paths, key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem)
+    ):
         pairs = read_pairs(path)
         counts = (len(pairs), pairs[USER].nunique(), pairs[TRACK].nunique())
         rows.append([td(path.stem), *(td(f"{count:,}") for count in counts)])
@@ -234,7 +242,7 @@ def _number(cell: Cell) -> str:
 
 
 def _link(run: str, text: str) -> str:
-    return f'<td><a href="#{_anchor(run)}">{escape(text)}</a></td>'
+    return f'<td><a href="#{_anchor(run)}">{breakable(text)}</a></td>'
 
 
 def _anchor(run: str) -> str:

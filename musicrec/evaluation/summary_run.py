@@ -11,26 +11,29 @@ from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.plots import Plot
 
 if TYPE_CHECKING:
-    from pytorch_lightning.loggers import Logger
+    from musicrec.wandb_runs import RunLogger
 
 
-def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callable[..., Logger | None]) -> int:
+def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callable[..., RunLogger | None]) -> int:
     """Returns the number of summary runs logged: one for every sweep in the comparison, one for all other runs.
 
     Args:
         comparison: what `compare` returned.
         plots: what `plots.draw` returned; curves of single runs are left to those runs.
-        start: makes a W&B logger from the keywords group (the sweep or None), job_type and run; None where W&B is off.
+        start: makes a W&B logger from the keywords run, job_type, tags and, for a sweep, group; None where W&B is off.
     """
     import wandb
 
-    from musicrec.loggers import finish_wandb
+    from musicrec.wandb_runs import finish_wandb
 
     shared = [plot for plot in plots if not plot.name.startswith("curves_")]
     sweeps = {name: run.metadata.get("sweep") for name, run in comparison.runs.items()}
     logged = 0
     for sweep in sorted(set(sweeps.values()), key=lambda sweep: (sweep is not None, sweep)):
-        logger: Any = start(group=sweep, job_type="evaluate", run=f"comparison_{sweep}" if sweep else "comparison")
+        # Without a sweep the group is what the configuration says.
+        group = {"group": sweep} if sweep else {}
+        name = f"comparison_{sweep}" if sweep else "comparison"
+        logger = start(run=name, job_type="evaluate", tags=["comparison"], **group)
         if logger is None:
             return logged
         names = [name for name, of in sweeps.items() if of == sweep]
@@ -39,7 +42,7 @@ def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callabl
         for stem, table in comparison.tables.items():
             content[stem] = wandb.Table(dataframe=_plain(table.reset_index()))
         content |= {f"plots/{plot.name}": wandb.Image(str(plot.png), caption=plot.caption) for plot in shared}
-        logger.experiment.log(content)
+        logger.safely(logger.experiment.log, content)
         finish_wandb()
         logged += 1
     return logged

@@ -15,6 +15,9 @@ from musicrec.files import write_text
 if TYPE_CHECKING:
     from musicrec.workspace import Workspace
 
+# What a backslash before it does not make a plain character of; < and > are others in LaTeX's default font encoding.
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+
 # How the studies call the recommenders behind the tables.
 TITLES = {"cosine": "KNN", "shallow": "Shallow net", "bert": "BERT4Rec"}
 
@@ -152,4 +155,4 @@ def _escape(text: str) -> str:
     >>> _escape("musicfm_mean 95 %")
     'musicfm\\\\_mean 95 \\\\%'
     """
-    return "".join(f"\\{character}" if character in "&%$#_{}" else character for character in text)
+    return "".join(f"\\{character}" if character in "&%$#_{}" else _TEX.get(character, character) for character in text)

@@ -31,3 +31,7 @@ def test_summary():
     assert table.index.tolist() == ["mean", "conf"] and table.columns.tolist() == ["NDCG@5", "MRR@5"]
     assert table.loc["mean"].tolist() == [0.5, 1.0] and table.loc["conf", "MRR@5"] == 0.0
     assert 0 < summary(scores, bootstrap=200).loc["conf", "NDCG@5"] <= 0.5
+
+
+def test_equal_values_have_no_spread():
+    assert half_width(np.full(3, 0.10033402342311040)) == 0.0

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from musicrec.evaluation.comparison import compare
-from musicrec.evaluation.plots import draw, read_curves
+from musicrec.evaluation.plots import activity, draw, pair_map, read_curves
 from musicrec.evaluation.report import write_report
 from musicrec.files import write_text
 
-VOID = {"meta", "img", "br", "!doctype"}
+VOID = {"meta", "img", "br", "wbr", "!doctype"}
 
 
 class Balanced(HTMLParser):
@@ -118,3 +118,30 @@ def test_one_test_user(made_up):
     comparison = compare(made_up.workspace, 10)
     text = write_report(made_up.workspace, comparison, draw(made_up.workspace, comparison)).read_text()
     assert "nan" not in re.sub(r"data:[^\"]*", "", text).lower()
+
+
+def test_activity_axis_fits_the_data():
+    def axis(counts):
+        users = [user for user, count in enumerate(counts) for _ in range(count)]
+        return activity(pd.DataFrame({"user_id": users, "track_id": range(len(users))})).axes[0]
+
+    alike, apart = axis([30, 31, 45]), axis([1, 10, 500])
+    assert alike.get_xscale() == "linear" and alike.get_xlim()[0] > 25
+    assert apart.get_xscale() == "log"
+    for counts in ([30, 31, 45], [1, 10, 500], [7], [1, 1]):  # every user is in a bar
+        assert sum(patch.get_height() for patch in axis(counts).patches) == len(counts)
+
+
+def test_pair_map_drops_the_leading_zero_alone():
+    pairs = pd.DataFrame({"first": ["a"], "second": ["b"], "p_t": [0.001], "effect": [10.25]})
+    texts = {text.get_text() for text in pair_map(["a", "b"], pairs).axes[0].texts}
+    assert {"10.25", "−10.25"} <= texts
+    pairs["effect"] = 0.25
+    assert {".25", "−.25"} <= {text.get_text() for text in pair_map(["a", "b"], pairs).axes[0].texts}
+
+
+def test_crowded_pair_map_says_each_number_once():
+    names = [f"e{number}" for number in range(10)]
+    pairs = pd.DataFrame({"first": ["e0"], "second": ["e9"], "p_t": [0.001], "effect": [0.25]})
+    texts = [text.get_text() for text in pair_map(names, pairs).axes[0].texts]
+    assert texts.count(".25") == 1 and "−.25" not in texts

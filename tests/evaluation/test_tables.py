@@ -201,3 +201,28 @@ def test_half_written_data(made_up):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(MusicrecError, match="test.pqt cannot be read.*prepare.py"):
         compare(made_up.workspace, 10)
+
+
+def test_lists_shorter_than_k_are_named(made_up, caplog):
+    made_up.run("knn", "musicnn", 1)
+    compare(made_up.workspace, 10)
+    assert "no list of" not in caplog.text
+    result = compare(made_up.workspace, 11)
+    assert "no list of knn_musicnn_s0 (test)" in caplog.text
+    assert result.metrics[-1] == "NDCG@11"
+
+
+def test_leave_one_out_scores_each_split_on_its_own_lists(made_up):
+    """Predictions with a column split: val's lists were made without knowing val, test's with it."""
+    good, bad = made_up.lists(1), made_up.lists(6)
+    made_up.foreign("sasrec", pd.concat([good.assign(split="val"), bad.assign(split="test")]))
+    row = compare(made_up.workspace, 10).comparison.iloc[0]
+    assert row["val NDCG@10"] > 0.8 > row["NDCG@10"] > 0
+    assert row["MRR@10"] == pytest.approx((1 / 6 + 1 / 7) / 2)
+
+
+def test_any_name_is_a_name_in_latex(made_up):
+    made_up.run("knn", "a_b<c^2~", 1, name="knn_odd")
+    text = latex(compare(made_up.workspace, 10), "cosine")
+    assert r"a\_b$<$c\textasciicircum{}2\textasciitilde{} &" in text
+    assert "p $<$ 0.05" in text
