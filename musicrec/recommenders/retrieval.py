@@ -134,23 +134,21 @@ def searcher(name: str, table: torch.Tensor) -> Search:
     """Returns the search of this name over `table` (items, dim).
 
     `torch` is a matrix product, `bf16` one in half the precision with more candidates to choose from, `faiss` a flat
-    index (on a GPU where faiss-gpu is installed), `auto` the fastest of them here; all are exact in the end. `hnsw` and
-    `ivf` are FAISS's approximate indices, on the CPU.
+    index (on a GPU where faiss-gpu is installed); all are exact in the end. `auto` is `torch`, the fastest of them wherever
+    it was measured (benchmarks/RESULTS.md). `hnsw` and `ivf` are FAISS's approximate indices, on the CPU.
 
     Raises:
         MusicrecError: unknown, or FAISS is not installed.
     """
     if name not in SEARCHES:
         raise MusicrecError(f"search={name} is unknown: choose {', '.join(SEARCHES)}")
-    if name == "torch" or name == "auto" and table.device.type != "cpu":
+    if name in ("auto", "torch"):
         return TorchSearch(table)
     if name == "bf16":
         return HalfSearch(table)
     try:
         import faiss  # noqa: F401
     except ImportError:
-        if name == "auto":
-            return TorchSearch(table)
         raise MusicrecError(
             f"search={name} needs FAISS: pip install faiss-cpu (or faiss-gpu), or search=torch"
         ) from None

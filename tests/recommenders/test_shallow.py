@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 
 from musicrec.data.batches import BatchKey
 from musicrec.data.interactions import Interactions, SplitData
@@ -281,3 +282,15 @@ def test_user_without_embedded_tracks(ten_rows: SplitData, plane: np.ndarray, fi
 def test_bad_settings(ten_rows: SplitData, plane: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(MusicrecError, match=message):
         Shallow(ten_rows, plane, **options)
+
+
+def test_directions_and_their_gradient_are_those_of_torch() -> None:
+    vectors = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    vectors[3] = 0
+    vectors.requires_grad_()
+    net = ShallowNet(Table(torch.ones(1, 5), True), Table(torch.ones(1, 5), True), 0)
+    upstream = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+    found, expected = net.project(vectors), F.normalize(vectors, eps=1e-8)
+    assert torch.allclose(found, expected)
+    gradients = [torch.autograd.grad(out, vectors, upstream)[0] for out in (found, expected)]
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
