@@ -134,8 +134,8 @@ def searcher(name: str, table: torch.Tensor) -> Search:
     """Returns the search of this name over `table` (items, dim).
 
     `torch` is a matrix product, `bf16` one in half the precision with more candidates to choose from, `faiss` a flat
-    index (on a GPU where faiss-gpu is installed); all are exact in the end. `auto` is `torch`, the fastest of them wherever
-    it was measured (benchmarks/RESULTS.md). `hnsw` and `ivf` are FAISS's approximate indices, on the CPU.
+    index (on a GPU where faiss-gpu is installed); all are exact in the end. `auto` is `torch`, the fastest where
+    they were measured (benchmarks/RESULTS.md). `hnsw` and `ivf` are FAISS's approximate indices, on the CPU.
 
     Raises:
         MusicrecError: unknown, or FAISS is not installed.

@@ -91,7 +91,7 @@ def sampled_products(
 
 
 class _Normalise(torch.autograd.Function):
-    """Divides rows by their length, as torch.nn.functional.normalize; its gradient takes three passes instead of nine."""
+    """Divides rows by their length, as torch.nn.functional.normalize; its gradient takes few passes over memory."""
 
     @staticmethod
     def forward(context: Any, vectors: torch.Tensor) -> torch.Tensor:
