@@ -1,7 +1,7 @@
 """Checkpoints as their authors publish them: which file it is, its tensors, and a network filled with them.
 
 Nothing in a file is executed: safetensors hold tensors only, torch reads the others with `weights_only=True`, and where
-it refuses, because a training program left objects of its own beside the tensors, these objects become empty shells.
+it refuses, because a training program left objects of its own beside the tensors, `torch_file` reads the tensors alone.
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ import logging
 import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from musicrec.embeddings.torch_file import TorchFile
 from musicrec.errors import MusicrecError
 
 log = logging.getLogger(__name__)
 
-# What a pickle needs to make tensors.
-_TENSOR_PARTS = {
-    ("collections", "OrderedDict"),
-    ("torch", "Size"),
-    ("torch._utils", "_rebuild_tensor"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-    ("torch._utils", "_rebuild_parameter"),
-}
 # What reading a file that is cut off or no checkpoint can raise.
 _DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
 # Names of one error message at most; the rest is counted.
@@ -108,7 +101,8 @@ def read(path: Path) -> dict[str, Any]:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Inert)
+            file = TorchFile(path)
+            content = file.filled(file.content)
             log.info("%s holds objects besides its tensors; they were left out, unread", path)
     except _DAMAGE + (SafetensorError,) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -116,44 +110,6 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise MusicrecError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     return content
-
-
-class _Shell(dict[Any, Any]):
-    """Stands for an object of a class that is not needed; takes whatever the file would give to it."""
-
-    def __new__(cls, *arguments: Any, **named: Any) -> _Shell:
-        return super().__new__(cls)
-
-    def __init__(self, *arguments: Any, **named: Any):
-        super().__init__()
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def append(self, item: Any) -> None:
-        pass
-
-    def extend(self, items: Any) -> None:
-        pass
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Reads tensors and plain containers; for every other name in the file there is an empty shell, never its code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _TENSOR_PARTS:
-            return super().find_class(module, name)
-        return type(name, (_Shell,), {})
-
-
-class _Inert:
-    """What `torch.load` uses of the module pickle."""
-
-    Unpickler = _InertUnpickler
-
-    @staticmethod
-    def load(file: IO[bytes], **options: Any) -> Any:
-        return _InertUnpickler(file, **options).load()
 
 
 def tensors(content: dict[str, Any], path: Path) -> dict[str, Tensor]:

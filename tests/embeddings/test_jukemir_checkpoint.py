@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from musicrec.embeddings.jukebox import checkpoint
-from musicrec.embeddings.jukebox.torch_file import TorchFile
+from musicrec.embeddings.jukebox.checkpoint import ModelFile
 from musicrec.embeddings.jukemir import JukeMIR
 from musicrec.errors import MusicrecError
 
@@ -70,7 +70,7 @@ class Attributes(dict):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_tensors_are_those_of_torch_load(kind: str, tmp_path: Path) -> None:
     expected = tensors()
-    file = TorchFile(save({"model": expected, "step": 3}, tmp_path / "file", kind))
+    file = ModelFile(save({"model": expected, "step": 3}, tmp_path / "file", kind))
     assert set(file.entries) == set(expected)
     for name in expected:
         found = file.read(name)
@@ -88,7 +88,7 @@ def test_shared_storages_parameters_and_prefixes(kind: str, tmp_path: Path) -> N
         "scalar": torch.tensor(7),
         "empty": torch.zeros(0, 3),
     }
-    file = TorchFile(save({"model": model}, tmp_path / "file", kind))
+    file = ModelFile(save({"model": model}, tmp_path / "file", kind))
     assert set(file.entries) == {"part", "whole", "scalar", "empty"}  # what is not contiguous is not offered
     assert torch.equal(file.read("part"), whole[1:3])
     assert torch.equal(file.read("whole"), whole)
@@ -103,7 +103,7 @@ def test_foreign_classes_are_never_made_and_code_never_runs(kind: str, tmp_path:
     path = save({**foreign, "model": {"w": torch.ones(2)}}, tmp_path / "file", kind)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
-    assert TorchFile(path).read("w").tolist() == [1, 1]
+    assert ModelFile(path).read("w").tolist() == [1, 1]
     assert not struck.exists()
 
 
@@ -113,8 +113,8 @@ def test_damaged_files_give_one_line(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.pth.tar"
     for cut in (0, 1, 10, 60, 200, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:cut])
-        with pytest.raises(MusicrecError, match=r"damaged\.pth\.tar cannot be read as a file of torch\.save"):
-            TorchFile(path).read("w")
+        with pytest.raises(MusicrecError, match=r"damaged\.pth\.tar is damaged or no checkpoint of torch\.save"):
+            ModelFile(path).read("w")
 
 
 def test_flipped_bits_in_a_zip_are_found(tmp_path: Path) -> None:
@@ -123,23 +123,23 @@ def test_flipped_bits_in_a_zip_are_found(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(MusicrecError, match="Bad CRC-32"):
-        TorchFile(path).read("w")
+        ModelFile(path).read("w")
 
 
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"PK\x03\x04", pickle.dumps({"model": {}})])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(MusicrecError, match="cannot be read as a file of torch.save"):
-        TorchFile(tmp_path / "file")
+    with pytest.raises(MusicrecError, match="is damaged or no checkpoint of torch.save"):
+        ModelFile(tmp_path / "file")
 
 
 def test_other_zips_and_other_dictionaries_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "file", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(MusicrecError, match="cannot be read as a file of torch.save"):
-        TorchFile(tmp_path / "file")
+    with pytest.raises(MusicrecError, match="is damaged or no checkpoint of torch.save"):
+        ModelFile(tmp_path / "file")
     with pytest.raises(MusicrecError, match="has no entry 'model'"):
-        TorchFile(save({"weights": {}}, tmp_path / "other", "zip"))
+        ModelFile(save({"weights": {}}, tmp_path / "other", "zip"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -155,13 +155,13 @@ def test_same_vectors_from_both_formats(kind: str, folder: Path) -> None:
 def test_layers_that_are_not_needed_are_not_read(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save({"model": tensors()}, folder / "prior_level_2.pth.tar", kind)
     read = []
-    copy = TorchFile.copy
+    copy = ModelFile.copy
 
-    def counted(file: TorchFile, name: str, target: io.BytesIO) -> None:
+    def counted(file: ModelFile, name: str, target: io.BytesIO) -> None:
         read.append(name)
         copy(file, name, target)
 
-    monkeypatch.setattr(TorchFile, "copy", counted)
+    monkeypatch.setattr(ModelFile, "copy", counted)
     found = checkpoint.open_weights(folder, 2, 6)
     assert found.names == sorted(read)
     layers = {name.split(".")[3] for name in read if "_attn_mods" in name}
@@ -171,7 +171,7 @@ def test_layers_that_are_not_needed_are_not_read(kind: str, folder: Path, monkey
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_conversion_holds_a_piece_at_a_time(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("musicrec.embeddings.jukebox.torch_file._PIECE", 1 << 16)
+    monkeypatch.setattr("musicrec.embeddings.torch_file._PIECE", 1 << 16)
     model = {f"prior.transformer._attn_mods.{number}.ln_0.weight": torch.rand(1 << 18) for number in range(24)}
     path = save({"model": model}, tmp_path / "file", kind)
     del model
@@ -240,6 +240,6 @@ def test_full_disk_leaves_nothing_behind(folder: Path, cache: Path, monkeypatch:
     def full(*unused: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(TorchFile, "copy", full)
+    monkeypatch.setattr(ModelFile, "copy", full)
     assert len(checkpoint.open_weights(folder, 2, 6).names) > 60
     assert not list(cache.glob("*safetensors*"))

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from musicrec.embeddings.cache import cache_dir
-from musicrec.embeddings.jukebox.torch_file import Entry, TorchFile
+from musicrec.embeddings.torch_file import Entry, TorchFile
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, exclusive
 
@@ -46,6 +46,34 @@ class Weights:
     identity: str
 
 
+class ModelFile(TorchFile):
+    """The tensors of the dictionary `model` in one of the upstream's files, by name.
+
+    Attributes:
+        entries: name -> where it lies; a prefix `module.` is taken off.
+
+    Raises:
+        MusicrecError: unreadable, damaged or not such a file.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        model = self.content.get("model") if isinstance(self.content, dict) else None
+        if not isinstance(model, dict):
+            raise MusicrecError(f"{path} has no entry 'model': it is not a checkpoint of Jukebox")
+        self.entries = {
+            str(name).removeprefix("module."): entry for name, entry in model.items() if isinstance(entry, Entry)
+        }
+
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Writes the bytes of a tensor to `target`."""
+        self.write(self.entries[name], target)
+
+    def read(self, name: str) -> Tensor:
+        """Returns a tensor, in memory of its own and in the type it is stored in."""
+        return self.tensor(self.entries[name])
+
+
 def open_weights(folder: Path, level: int, layers: int, mapped: bool = False) -> Weights:
     """Returns the tensors of the encoder, the codebook and the first layers of the prior.
 
@@ -73,7 +101,7 @@ def open_weights(folder: Path, level: int, layers: int, mapped: bool = False) ->
         converted = _converted(paths, identity, level, layers)
     except OSError as error:
         log.warning("%s cannot hold the converted weights (%s): they are read from %s", cache_dir(), error, folder)
-        sources = {name: file for file in map(TorchFile, paths) for name in _wanted(file.entries, level, layers)}
+        sources = {name: file for file in map(ModelFile, paths) for name in _wanted(file.entries, level, layers)}
         return Weights(sorted(sources), lambda name: sources[name].read(name), identity)
     from safetensors import safe_open
 
@@ -96,7 +124,7 @@ def convert(paths: Iterable[Path], target: Path, level: int, layers: int) -> Non
         MusicrecError: a file is damaged or something else.
         OSError: `target` cannot be written.
     """
-    files = [TorchFile(path) for path in paths]
+    files = [ModelFile(path) for path in paths]
     needed = [(file, name, file.entries[name]) for file in files for name in _wanted(file.entries, level, layers)]
     target.parent.mkdir(parents=True, exist_ok=True)
     size, free = sum(entry.size for _, _, entry in needed), shutil.disk_usage(target.parent).free

@@ -141,10 +141,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 class TorchFile:
-    """The tensors of the dictionary `model` in a file of `torch.save`, by name.
+    """What is in a file of `torch.save`, read without running anything that the file names.
 
     Attributes:
-        entries: name -> where it lies; a prefix `module.` is taken off.
+        content: the object, with an `Entry` in the place of each tensor and shells for objects of unknown classes.
 
     Raises:
         MusicrecError: unreadable, damaged or not such a file.
@@ -155,26 +155,19 @@ class TorchFile:
         self._offsets: dict[str, int] = {}  # legacy format: storage -> its first byte in the file
         self._members: dict[str, str] = {}  # zip format: storage -> member of the archive
         try:
-            content = self._read_zip() if zipfile.is_zipfile(path) else self._read_legacy()
+            self.content = self._read_zip() if zipfile.is_zipfile(path) else self._read_legacy()
         except _DAMAGE as error:
             raise self._damaged(error) from None
-        model = content.get("model") if isinstance(content, dict) else None
-        if not isinstance(model, dict):
-            raise MusicrecError(f"{path} has no entry 'model': it is not a checkpoint of Jukebox")
-        self.entries = {
-            str(name).removeprefix("module."): entry for name, entry in model.items() if isinstance(entry, Entry)
-        }
 
-    def copy(self, name: str, target: IO[bytes]) -> None:
+    def write(self, entry: Entry, target: IO[bytes]) -> None:
         """Writes the bytes of a tensor to `target`, a piece at a time."""
-        for piece in self._pieces(self.entries[name]):
+        for piece in self._pieces(entry):
             target.write(piece)
 
-    def read(self, name: str) -> Tensor:
+    def tensor(self, entry: Entry) -> Tensor:
         """Returns a tensor, in memory of its own and in the type it is stored in."""
         import torch
 
-        entry = self.entries[name]
         types = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
         types |= {"I64": torch.int64, "I32": torch.int32}
         tensor = torch.empty(entry.size, dtype=torch.uint8)
@@ -183,6 +176,14 @@ class TorchFile:
             tensor[done : done + len(piece)] = torch.frombuffer(piece, dtype=torch.uint8)
             done += len(piece)
         return tensor.view(types[entry.kind]).view(entry.shape)
+
+    def filled(self, content: Any) -> Any:
+        """Returns `content`, or a part of it, with tensors for the entries in dictionaries."""
+        if isinstance(content, Entry):
+            return self.tensor(content)
+        if isinstance(content, dict) and not isinstance(content, _Shell):
+            return {key: self.filled(value) for key, value in content.items()}
+        return content
 
     def _read_zip(self) -> Any:
         with zipfile.ZipFile(self.path) as archive:
@@ -251,5 +252,5 @@ class TorchFile:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> MusicrecError:
-        reason = str(error) or type(error).__name__
-        return MusicrecError(f"{self.path} cannot be read as a file of torch.save: {reason}")
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return MusicrecError(f"{self.path} is damaged or no checkpoint of torch.save ({reason}): fetch it again")
