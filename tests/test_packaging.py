@@ -21,7 +21,9 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         "musicrec/embeddings/weights/musicnn_mtt.safetensors",
         "musicrec/embeddings/weights/LICENSE.musicnn",
     } <= set(names)
-    assert not [name for name in names if "tests" in name or "local" in name or name.endswith((".ogg", ".mp3", ".wav"))]
+    assert not [
+        name for name in names if "tests" in name or "conf/local" in name or name.endswith((".ogg", ".mp3", ".wav"))
+    ]
 
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = "import musicrec, sys; print(musicrec.__file__); from musicrec.cli import console; console()"
