@@ -17,6 +17,7 @@ import math
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ ENCODEC = {
 }
 
 
-class Reference:
+class Reference(ABC):
     """One model the study's way: `frames` from a batch of waves to (batch, frames, dim), and its checkpoint."""
 
     def __init__(self, embedding: Callable[..., Pretrained], options: dict[str, Any], folder: Path):
@@ -61,8 +62,9 @@ class Reference:
             if isinstance(value, nn.Module):
                 value.to(device).eval().requires_grad_(False)
 
+    @abstractmethod
     def frames(self, waves: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Returns (batch, frames, dim) states of (batch, samples) waves."""
 
 
 class Transformers(Reference):
