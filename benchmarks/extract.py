@@ -26,7 +26,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-SOURCE = ROOT / "tests" / "data" / "musicnn" / "etr_spunkyrace_44k_stereo.mp3"
+SOURCE = ROOT / "tests" / "golden" / "musicnn" / "etr_spunkyrace_44k_stereo.mp3"
 PACKAGES = ["tensorflow-cpu==2.15.1", "keras==2.15.0", "numpy==1.26.4", "librosa==0.10.2.post1"]
 
 # The study's script: the package's extractor once per file, in a pool of processes. Its imports are not timed.
@@ -65,7 +65,7 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 import torch
 from musicrec.audio.library import scan
-from musicrec.embeddings.extraction import extract
+from musicrec.embeddings.extraction.extract import extract
 from musicrec.embeddings.musicnn import MusicNN
 from musicrec.workspace import TrackIndex, Workspace
 

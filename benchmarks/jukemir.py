@@ -34,11 +34,11 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from musicrec.embeddings.jukebox import conditioning  # noqa: E402
-from musicrec.embeddings.jukebox.encoder import Encoder  # noqa: E402
-from musicrec.embeddings.jukebox.prior import Layer, Prior  # noqa: E402
-from musicrec.embeddings.jukebox.sizes import PriorSizes, Sizes, VQVAESizes  # noqa: E402
 from musicrec.embeddings.jukemir import JukeMIR  # noqa: E402
+from musicrec.embeddings.networks.jukebox import conditioning  # noqa: E402
+from musicrec.embeddings.networks.jukebox.encoder import Encoder  # noqa: E402
+from musicrec.embeddings.networks.jukebox.prior import Layer, Prior  # noqa: E402
+from musicrec.embeddings.networks.jukebox.sizes import PriorSizes, Sizes, VQVAESizes  # noqa: E402
 
 # Loads a checkpoint in a process of its own and prints megabytes: memory of its own at most, mapped files in the end.
 LOADING = """
@@ -59,7 +59,7 @@ def watch():
 
 way, folder, precision = sys.argv[1:]
 model = JukeMIR(checkpoint=folder)
-import musicrec.embeddings.jukebox.checkpoint, safetensors.torch
+import musicrec.embeddings.checkpoints.jukebox, safetensors.torch
 base = megabytes("RssAnon"), megabytes("RssFile")
 watcher = threading.Thread(target=watch)
 watcher.start()
@@ -223,7 +223,7 @@ def memory(arguments: argparse.Namespace) -> None:
         return
     width, needed = arguments.width, 36
     sizes = replace(PriorSizes(), width=width, n_ctx=1024, blocks=16)
-    tiny = ROOT / "tests" / "data" / "jukebox"
+    tiny = ROOT / "tests" / "golden" / "jukebox"
     config = json.loads((tiny / "config.json").read_text())
     config["prior"] |= {"width": width, "depth": 72, "heads": 8, "n_ctx": 1024, "blocks": 16, "t_bins": 128}
     config |= {"layer": needed}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from musicrec.config import config_dir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,13 +14,6 @@ if TYPE_CHECKING:
 STAGES = ("prepare", "extract", "train", "evaluate")
 
 log = logging.getLogger(__name__)
-
-
-def config_dir() -> Path:
-    """Returns the folder of the YAML groups: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def run(stage: str, cfg: DictConfig) -> float | None:
@@ -32,12 +26,13 @@ def run(stage: str, cfg: DictConfig) -> float | None:
 
     from musicrec import stages
     from musicrec.errors import MusicrecError
+    from musicrec.sweeps.current import in_sweep
 
     try:
         return stages.run(stage, cfg)
     except Exception as error:
         mistake = _cause(error, MusicrecError)
-        if not _in_sweep():
+        if not in_sweep():
             if mistake is None:
                 raise
             sys.exit(f"musicrec {stage}: {mistake}")
@@ -48,8 +43,8 @@ def run(stage: str, cfg: DictConfig) -> float | None:
         raise CompactHydraException(f"musicrec {stage}: {mistake}") from None
     finally:
         # Where a sweep's jobs share a process, the next one would write into a W&B run that was left open.
-        if "musicrec.wandb_runs" in sys.modules:
-            sys.modules["musicrec.wandb_runs"].finish_wandb(exit_code=1)
+        if "musicrec.tracking.wandb_runs" in sys.modules:
+            sys.modules["musicrec.tracking.wandb_runs"].finish_wandb(exit_code=1)
 
 
 def console() -> None:
@@ -66,13 +61,6 @@ def console() -> None:
     sys.argv.insert(next(overrides, len(sys.argv)), f"hydra.job.name={stage}")
     task = functools.wraps(run)(functools.partial(run, stage))
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)()
-
-
-def _in_sweep() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _cause(error: BaseException | None, kind: type[Exception]) -> BaseException | None:

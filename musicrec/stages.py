@@ -45,8 +45,8 @@ def extract(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
-    from musicrec import training
     from musicrec.data.interactions import SplitData
+    from musicrec.training import train as training
 
     workspace, source, embedding = _workspace(cfg), _source(cfg), _embedding(cfg)
     if source.make_missing:
@@ -67,10 +67,10 @@ def evaluate(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     from musicrec.evaluation.comparison import compare
-    from musicrec.evaluation.plots import draw
-    from musicrec.evaluation.report import write_report
-    from musicrec.evaluation.summary_run import log_comparison
-    from musicrec.evaluation.tables import print_comparison, write_formats
+    from musicrec.evaluation.report.html_report import write_report
+    from musicrec.evaluation.report.plots import draw
+    from musicrec.evaluation.report.tables import print_comparison, write_formats
+    from musicrec.tracking.wandb_summary import log_comparison
 
     workspace = _workspace(cfg)
     comparison = compare(workspace, int(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity)
@@ -89,7 +89,7 @@ def evaluate(cfg: DictConfig) -> None:
 def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> None:
     """Shows what a user played and what each compared run recommends, with the files to play where there is audio."""
     from musicrec.evaluation.comparison import TABLES
-    from musicrec.evaluation.listen import inspect_user, print_user, write_user
+    from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
 
     source = _source(cfg)
     files = None
@@ -157,7 +157,7 @@ def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> 
 def _extract(
     cfg: DictConfig, workspace: Workspace, embedding: Embedding, tracks: TrackIndex, files: dict[str, Path]
 ) -> None:
-    from musicrec.embeddings.extraction import extract as extract_embedding
+    from musicrec.embeddings.extraction.extract import extract as extract_embedding
 
     extract_embedding(embedding, workspace, tracks, files, **cfg.extract)
 

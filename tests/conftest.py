@@ -19,7 +19,7 @@ def compose(tmp_path: Path) -> Callable[..., DictConfig]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    from musicrec.cli import config_dir
+    from musicrec.config import config_dir
 
     def composed(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from musicrec.cli import config_dir
+from musicrec.config import config_dir
 
 ROOT = config_dir().parent
 

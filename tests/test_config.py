@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from musicrec.cli import config_dir
+from musicrec.config import config_dir
 
 
 def options(group: str) -> list[str]:
@@ -36,7 +36,7 @@ def test_every_experiment_composes_and_resolves(compose: Callable[..., DictConfi
 
 @pytest.mark.parametrize("option", options("logger"))
 def test_every_logger_instantiates(compose: Callable[..., DictConfig], option: str, tmp_path: Path) -> None:
-    from musicrec.loggers import finish_wandb
+    from musicrec.tracking.loggers import finish_wandb
 
     cfg = compose(f"logger={option}", "run_name=x", "trainer=cpu")
     made = instantiate(cfg.logger)

@@ -58,7 +58,7 @@ def test_a_sweep_goes_over_every_pair(compose: Compose) -> None:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    from musicrec.cli import config_dir
+    from musicrec.config import config_dir
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = hydra_compose("config", ["experiment=paper"], return_hydra_config=True)

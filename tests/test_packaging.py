@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from musicrec.cli import config_dir
+from musicrec.config import config_dir
 
 
 def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from musicrec.columns import TRACK, USER
-from musicrec.data.period import Period, log_range
+from musicrec.data.split_dates import Period, log_range
 from musicrec.errors import MusicrecError
 
 if TYPE_CHECKING:

@@ -15,13 +15,14 @@ import numpy as np
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database
-from musicrec.data.log import open_log, usable_cpus
-from musicrec.data.log_formats import LogColumns
-from musicrec.data.log_values import LogBatch
-from musicrec.data.matching import rows_of
+from musicrec.data.log.formats import LogColumns
+from musicrec.data.log.read import open_log
+from musicrec.data.log.values import LogBatch
 from musicrec.data.source import DataSource
+from musicrec.data.track_matching import rows_of
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_metadata
+from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, literal
-from musicrec.data.log import usable_cpus
-from musicrec.data.log_formats import FORMATS
-from musicrec.data.period import AUTO, Period, check_order, parse_date
+from musicrec.data.log.formats import FORMATS
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
+from musicrec.data.split_dates import AUTO, Period, check_order, parse_date
 from musicrec.data.splits import SPLITS
 from musicrec.data.statistics import split_statistics
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_metadata
+from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.period import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
+from musicrec.data.split_dates import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
 from musicrec.errors import MusicrecError
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musicrec.embeddings import checkpoint as checkpoints
-from musicrec.embeddings.encodecmae_net import EncodecMAENet
-from musicrec.embeddings.pooling import pool_layers
-from musicrec.embeddings.pretrained import Pretrained
+from musicrec.embeddings.checkpoints import load as checkpoints
+from musicrec.embeddings.networks.encodecmae import EncodecMAENet
+from musicrec.embeddings.pretrained.base import Pretrained
+from musicrec.embeddings.pretrained.pooling import pool_layers
 from musicrec.errors import MusicrecError
 
 # Beginnings of names in the checkpoint -> in our network.

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from musicrec.embeddings.base import AudioEmbedding
-from musicrec.embeddings.cache import announce_licence
-from musicrec.embeddings.jukebox import checkpoint as files
-from musicrec.embeddings.jukebox import conditioning
-from musicrec.embeddings.jukebox.download import ADDRESSES, published
-from musicrec.embeddings.jukebox.encoder import Encoder
-from musicrec.embeddings.jukebox.prior import Prior
-from musicrec.embeddings.jukebox.sizes import Sizes
+from musicrec.embeddings.checkpoints import jukebox as files
+from musicrec.embeddings.checkpoints.cache import announce_licence
+from musicrec.embeddings.checkpoints.jukebox_download import ADDRESSES, published
+from musicrec.embeddings.networks.jukebox import conditioning
+from musicrec.embeddings.networks.jukebox.encoder import Encoder
+from musicrec.embeddings.networks.jukebox.prior import Prior
+from musicrec.embeddings.networks.jukebox.sizes import Sizes
 from musicrec.errors import MusicrecError
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicrec.embeddings.checkpoint import demand
-from musicrec.embeddings.wav2vec2 import Wav2Vec2Embedding
-from musicrec.embeddings.wav2vec2_net import StackedPositions, Wav2Vec2
+from musicrec.embeddings.checkpoints.load import demand
+from musicrec.embeddings.networks.wav2vec2 import StackedPositions, Wav2Vec2
+from musicrec.embeddings.pretrained.wav2vec2 import Wav2Vec2Embedding
 
 _SUPPORTED: dict[str, Any] = {
     "model_type": "data2vec-audio",

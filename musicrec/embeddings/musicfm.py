@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from musicrec.audio.decode import AudioError
-from musicrec.embeddings import checkpoint as checkpoints
-from musicrec.embeddings.musicfm_net import HOP, N_FFT, MusicFMNet
-from musicrec.embeddings.pretrained import TimeMean
+from musicrec.embeddings.checkpoints import load as checkpoints
+from musicrec.embeddings.networks.musicfm import HOP, N_FFT, MusicFMNet
+from musicrec.embeddings.pretrained.base import TimeMean
 from musicrec.errors import MusicrecError
 
 # Names in the checkpoint of what the spectrogram needs -> ours.

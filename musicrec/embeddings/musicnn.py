@@ -2,7 +2,7 @@
 
 Pons, Nieto, Prockup, Schmidt, Ehmann, Serra: "End-to-end learning for music audio tagging at scale", ISMIR 2018, and
 Pons, Serra: "musicnn: pre-trained convolutional neural networks for music audio tagging", ISMIR 2019. The weights are
-those of the package musicnn 0.1.0, converted by `musicrec.embeddings.convert_musicnn`.
+those of the package musicnn 0.1.0, converted by `musicrec.embeddings.checkpoints.convert_musicnn`.
 
 Two things differ from what the published package does; both can be switched back (docs/converting-musicnn.md):
 
@@ -283,7 +283,7 @@ def _read_weights(path: Path, variant: str) -> tuple[dict[str, Tensor], str]:
     """Returns tensors by name and the SHA-256 of the file they came from."""
     from safetensors.torch import load
 
-    from musicrec.embeddings import convert_musicnn
+    from musicrec.embeddings.checkpoints import convert_musicnn
 
     if not path.exists():
         raise MusicrecError(f"embedding.checkpoint: {path} does not exist; null uses the weights in musicrec")

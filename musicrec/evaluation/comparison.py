@@ -11,10 +11,11 @@ import pandas as pd
 
 from musicrec.columns import TRACK, USER
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.beyond import BeyondAccuracy
+from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.confidence import summary
-from musicrec.evaluation.metrics import metric_columns, of_split, ranked_lists, score_run
+from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.runs import TABLE_OF_PREFIX, Run, find_runs, load_truth
+from musicrec.evaluation.scoring import of_split, score_run
 from musicrec.evaluation.seeds import over_seeds
 from musicrec.evaluation.significance import pairwise
 from musicrec.files import atomic_path

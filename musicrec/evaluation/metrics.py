@@ -6,18 +6,14 @@ other. Everything is computed from a hit matrix, (users, positions) bool: is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from musicrec.columns import ITEM, RANK, SPLIT, TRACK, USER
+from musicrec.columns import ITEM, RANK, TRACK, USER
 from musicrec.errors import MusicrecError
-
-if TYPE_CHECKING:
-    from musicrec.workspace import Workspace
 
 METRICS = ("HitRate", "MRR", "Precision", "Recall", "NDCG")
 
@@ -182,51 +178,6 @@ def per_user(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> pd.DataF
     """
     lists = ranked_lists(truth, predictions, k)
     return pd.DataFrame({USER: lists.users, **all_metrics(lists.hits, lists.lengths, lists.relevant, k)})
-
-
-def of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame | None:
-    """Returns the rows meant for a split: all if there is no `split` column, None if the column never names it."""
-    if SPLIT not in predictions:
-        return predictions
-    rows = predictions[predictions[SPLIT] == split]
-    return rows if len(rows) else None
-
-
-def score_run(
-    workspace: Workspace,
-    run: str,
-    truth: Mapping[str, pd.DataFrame],
-    predictions: pd.DataFrame,
-    k: int,
-    metadata: Mapping[str, Any] | None = None,
-) -> dict[str, pd.DataFrame]:
-    """Returns the per-user metrics of each split, and writes metrics/{run}_{split}.pqt and .csv.
-
-    Args:
-        workspace: where the files go.
-        run: the run's name.
-        truth: split name (all but train) to user_id, track_id, ...; a split without rows is left out.
-        predictions: user_id, item_id, rank; with a `split` column each split is scored on its own rows, and left out
-            if it has none.
-        k: the cutoff.
-        metadata: stored in the .pqt, usually that of the predictions.
-
-    Raises:
-        MusicrecError: predictions that cannot be scored (`ranked_lists`).
-    """
-    from musicrec.evaluation.confidence import summary
-    from musicrec.files import atomic_path, write_parquet
-
-    scores = {}
-    for split, frame in truth.items():
-        rows = of_split(predictions, split)
-        if rows is None or frame.empty:
-            continue
-        scores[split] = per_user(frame, rows, k)
-        write_parquet(scores[split], workspace.metrics(run, split), {**(metadata or {}), "k": k})
-        with atomic_path(workspace.metrics(run, split, "csv")) as temporary:
-            summary(scores[split]).to_csv(temporary)
-    return scores
 
 
 def _like(users: Any, others: pd.Series) -> pd.Series:

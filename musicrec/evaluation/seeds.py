@@ -12,7 +12,7 @@ import pandas as pd
 from musicrec.evaluation.confidence import half_width
 from musicrec.evaluation.runs import Run
 
-_DERIVED = re.compile(r"_s\d+_[0-9a-f]{8}$")  # what musicrec.run_name puts behind the settings
+_DERIVED = re.compile(r"_s\d+_[0-9a-f]{8}$")  # what musicrec.training.run_name puts behind the settings
 
 
 def setting(run: Run) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.retrieval import SEARCHES, top_k
+from musicrec.recommenders.retrieval.top_k import SEARCHES, top_k
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ class Recommender(nn.Module, ABC):
         data: the split; its training part without the tracks that have no embedding.
         item_embeddings: (num_tracks, dim) float; rows of candidates must be finite.
         name: name of the recommender, beginning of run names.
-        search: how lists are found, see `musicrec.recommenders.retrieval.searcher`.
+        search: how lists are found, see `musicrec.recommenders.retrieval.top_k.searcher`.
 
     Raises:
         MusicrecError: if the table and the track index differ in length, a candidate has no embedding, or nothing is

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from musicrec.columns import TIMESTAMP, TRACK
-from musicrec.data.batches import BatchSource
-from musicrec.data.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
+from musicrec.data.batches.base import BatchSource
+from musicrec.data.batches.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
 from musicrec.recommenders.base import Table, check, held_out, rows_of
-from musicrec.recommenders.bert4rec_net import INIT_STD, Bert4RecNet
-from musicrec.recommenders.softmax import cross_entropy, sampled_cross_entropy
+from musicrec.recommenders.networks.bert4rec import INIT_STD, Bert4RecNet
+from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
 from musicrec.recommenders.trained import VAL_LOSS, TrainedRecommender
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ class KNN(Recommender):
         data: the split.
         item_embeddings: (num_tracks, dim).
         embedding_trainable: ignored, there is no training.
-        search: how lists are found (`musicrec.recommenders.retrieval.searcher`): auto, torch, bf16 or faiss with equal
-            results, hnsw or ivf approximately.
+        search: how lists are found (`musicrec.recommenders.retrieval.top_k.searcher`): auto, torch, bf16 or faiss with
+            equal results, hnsw or ivf approximately.
     """
 
     table = "cosine"

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from musicrec.columns import COUNT, TRACK
-from musicrec.data.batches import BatchSource
-from musicrec.data.pairs import PairBatch, PairSource
+from musicrec.data.batches.base import BatchSource
+from musicrec.data.batches.pairs import PairBatch, PairSource
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Table, check, held_out, mean_of_items
-from musicrec.recommenders.shallow_net import ShallowNet
+from musicrec.recommenders.networks.shallow import ShallowNet
 from musicrec.recommenders.trained import VAL_LOSS, TrainedRecommender
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from musicrec.columns import TRACK, USER
-from musicrec.data.batches import BatchDataModule, BatchSource, derived_seed
+from musicrec.data.batches.base import BatchDataModule, BatchSource, derived_seed
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Recommender, check
 
@@ -41,7 +41,7 @@ class TrainedRecommender(Recommender, pl.LightningModule):
         lr_patience: epochs without a better monitor before the rate falls.
         monitor: what chooses the best epoch, stops training and lowers the rate: `val/loss`, `train/loss`, or a metric
             of the lists of all val users after each epoch, such as `val/ndcg@50`.
-        search: how lists are found, see `musicrec.recommenders.retrieval.searcher`.
+        search: how lists are found, see `musicrec.recommenders.retrieval.top_k.searcher`.
         seed: decides initial weights, order, negatives, masks and dropout.
     """
 

@@ -11,7 +11,7 @@ import soxr
 
 from musicrec.audio.decode import AudioError, decode, load_audio
 
-CLIPS = Path(__file__).parents[1] / "data" / "musicnn"
+CLIPS = Path(__file__).parents[1] / "golden" / "musicnn"
 RATE = 16_000
 
 

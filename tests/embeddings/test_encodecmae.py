@@ -1,13 +1,12 @@
 """EnCodec-MAE against its published code, v1 and v2, through the code that extract.py uses.
 
-Data and tolerances: tests/data/encodecmae/NOTICE.
+Data and tolerances: tests/golden/encodecmae/NOTICE.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ import torch
 from musicrec.audio.decode import AudioError
 from musicrec.embeddings.encodecmae import EncodecMAE
 from musicrec.errors import MusicrecError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from golden import DATA, arrays, distance  # noqa: E402
+from tests.embeddings.golden_cases import DATA, arrays, distance
 
 FOLDER = DATA / "encodecmae"
 INPUTS = arrays(FOLDER / "inputs.npz")

@@ -1,6 +1,7 @@
 """JukeMIR against the upstream's classes at a small size, through the code that extract.py runs: file, decode, embed.
 
-Golden arrays: tests/data/jukebox/NOTICE. Typical mistakes (another GELU or norm epsilon) move the mean by 3e-2 or more.
+Golden arrays: tests/golden/jukebox/NOTICE.
+Typical mistakes (another GELU or norm epsilon) move the mean by 3e-2 or more.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import torch
 
 from musicrec.audio.decode import AudioError, load_audio
 from musicrec.embeddings import embed_files
-from musicrec.embeddings.jukebox import conditioning
-from musicrec.embeddings.jukebox.prior import PATTERNS
-from musicrec.embeddings.jukebox.sizes import Sizes
 from musicrec.embeddings.jukemir import JukeMIR
+from musicrec.embeddings.networks.jukebox import conditioning
+from musicrec.embeddings.networks.jukebox.prior import PATTERNS
+from musicrec.embeddings.networks.jukebox.sizes import Sizes
 from musicrec.errors import MusicrecError
 
 # A folder with the same files may hold more arrays than fit into the repository.
-DATA = Path(os.environ.get("MUSICREC_JUKEBOX_PARITY") or Path(__file__).parents[1] / "data" / "jukebox")
+DATA = Path(os.environ.get("MUSICREC_JUKEBOX_PARITY") or Path(__file__).parents[1] / "golden" / "jukebox")
 CLIPS = ["full", "exact", "short", "odd", "subblock", "silence", "stereo_pcm16"]
 
 # Largest absolute difference from the golden array.
@@ -126,7 +127,7 @@ def test_clips_of_any_length_do_not_influence_each_other() -> None:
 
 def test_batches_larger_than_what_goes_through_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("musicrec.embeddings.jukemir._POSITIONS", {"cpu": 300})
-    monkeypatch.setattr("musicrec.embeddings.jukebox.prior._ROWS", {"cpu": 100})
+    monkeypatch.setattr("musicrec.embeddings.networks.jukebox.prior._ROWS", {"cpu": 100})
     clips = ["silence", "full", "odd", "subblock", "short"]
     together = model().embed([wave(clip) for clip in clips])
     for clip, vector in zip(clips, together, strict=True):
@@ -190,7 +191,7 @@ def test_only_the_needed_layers_are_made() -> None:
 
 
 def test_published_model_takes_less_than_5_gib() -> None:
-    from musicrec.embeddings.jukebox.prior import Prior
+    from musicrec.embeddings.networks.jukebox.prior import Prior
 
     sizes = Sizes()
     with torch.device("meta"):

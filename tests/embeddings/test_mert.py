@@ -1,10 +1,9 @@
-"""MERT against its published code, through the code that extract.py uses; tolerances: tests/data/mert/NOTICE."""
+"""MERT against its published code, through the code that extract.py uses; tolerances: tests/golden/mert/NOTICE."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ import safetensors.torch
 import torch
 
 from musicrec.audio.decode import AudioError
-from musicrec.embeddings import checkpoint as checkpoints
+from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.mert import MERT
 from musicrec.errors import MusicrecError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from golden import DATA, arrays, batch, distance, masked_states  # noqa: E402
+from tests.embeddings.golden_cases import DATA, arrays, batch, distance, masked_states
 
 LAYOUTS = ["v1_330m", "v1_95m"]
 # Of the 30 s case: states, pooled.

@@ -1,10 +1,9 @@
-"""Music2Vec against transformers, through the code that extract.py uses; tolerances: tests/data/music2vec/NOTICE."""
+"""Music2Vec against transformers, through the code that extract.py uses; tolerances: tests/golden/music2vec/NOTICE."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import torch
 
 from musicrec.embeddings.music2vec import Music2Vec
 from musicrec.errors import MusicrecError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from golden import DATA, arrays, batch, distance, masked_states  # noqa: E402
+from tests.embeddings.golden_cases import DATA, arrays, batch, distance, masked_states
 
 FOLDER = DATA / "music2vec"
 INPUTS = arrays(FOLDER / "inputs.npz")

@@ -1,10 +1,12 @@
-"""MusicFM against its published code, through the code that extract.py uses; tolerances: tests/data/musicfm/NOTICE."""
+"""MusicFM against its published code, through the code that extract.py uses.
+
+Tolerances: tests/golden/musicfm/NOTICE.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,7 @@ import torch
 from musicrec.audio.decode import AudioError
 from musicrec.embeddings.musicfm import MusicFM
 from musicrec.errors import MusicrecError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from golden import DATA, arrays, distance  # noqa: E402
+from tests.embeddings.golden_cases import DATA, arrays, distance
 
 FOLDER = DATA / "musicfm"
 INPUTS = arrays(FOLDER / "inputs.npz")

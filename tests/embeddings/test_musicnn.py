@@ -1,6 +1,6 @@
 """MusicNN against the unmodified upstream package, through the code that extract.py runs: file, load_audio, embed.
 
-Golden arrays and tolerances: tests/data/musicnn/NOTICE. A waveform that differs in the last bit moves no limit below,
+Golden arrays and tolerances: tests/golden/musicnn/NOTICE. A waveform that differs in the last bit moves no limit below,
 but another resampler does, so the waveforms are compared bit by bit.
 """
 
@@ -18,7 +18,7 @@ from musicrec.audio.decode import AudioError, load_audio
 from musicrec.embeddings.musicnn import MusicNN
 from musicrec.errors import MusicrecError
 
-DATA = Path(__file__).parents[1] / "data" / "musicnn"
+DATA = Path(__file__).parents[1] / "golden" / "musicnn"
 CLIPS = ["etr_freezingpoint_44k_stereo.ogg", "etr_spunkyrace_44k_stereo.mp3", "frozenbubble_intro_16k_mono.wav"]
 VARIANTS = ["msd", "mtt"]
 

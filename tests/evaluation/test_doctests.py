@@ -6,7 +6,9 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("module", ["confidence", "beyond", "metrics", "retrieval_metric", "significance", "tables"])
+@pytest.mark.parametrize(
+    "module", ["confidence", "beyond_accuracy", "metrics", "retrieval_metric", "significance", "tables"]
+)
 def test_examples(module):
     result = doctest.testmod(import_module(f"musicrec.evaluation.{module}"))
     assert result.attempted and not result.failed

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.metrics import metric_columns, of_split, per_user, score_run
+from musicrec.evaluation.metrics import metric_columns, per_user
+from musicrec.evaluation.scoring import of_split, score_run
 from musicrec.files import parquet_metadata
 from musicrec.workspace import Workspace
 

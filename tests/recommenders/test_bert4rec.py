@@ -14,13 +14,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from musicrec.data.batches import BatchKey
+from musicrec.data.batches.base import BatchKey
+from musicrec.data.batches.sequences import MASK, PAD, MaskedBatch, MaskedSource, NextSource
 from musicrec.data.interactions import Interactions, SplitData
-from musicrec.data.sequences import MASK, PAD, MaskedBatch, MaskedSource, NextSource
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Table
 from musicrec.recommenders.bert4rec import BERT4Rec, standardised
-from musicrec.recommenders.bert4rec_net import Bert4RecNet, EncoderLayer, Layout
+from musicrec.recommenders.networks.bert4rec import Bert4RecNet, EncoderLayer, Layout
 from tests.recommenders.conftest import VAL, rows
 
 CPU = torch.device("cpu")

@@ -13,13 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from musicrec.data.batches import BatchKey
+from musicrec.data.batches.base import BatchKey
+from musicrec.data.batches.pairs import PairBatch
 from musicrec.data.interactions import Interactions, SplitData
-from musicrec.data.pairs import PairBatch
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Table
+from musicrec.recommenders.networks.shallow import ShallowNet, sampled_products
 from musicrec.recommenders.shallow import Shallow, hinge
-from musicrec.recommenders.shallow_net import ShallowNet, sampled_products
 from tests.recommenders.conftest import rows
 
 

@@ -1,0 +1,256 @@
+"""The demo world: synthetic music and listeners, made on the spot, so that all runs before real data is at hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicrec.data.source import DataSource
+from musicrec.errors import MusicrecError
+from musicrec.files import atomic_path, write_json
+from musicrec.system import usable_cpus
+from musicrec.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger(__name__)
+
+# Goes up when the same settings and seed give other music or another log.
+_VERSION = 1
+
+# Ending, container and sample format of the files, and rate (Hz) and channels, each taken in turn. The lengths of the
+# two lists have no common divisor, so every file type comes at every rate; what is cheap to make is more frequent.
+_WAV, _FLAC = ("wav", "WAV", "PCM_16"), ("flac", "FLAC", "PCM_16")
+_FILE_TYPES = (
+    *(_WAV, _FLAC, ("mp3", "MP3", "MPEG_LAYER_III"), _WAV, _FLAC, ("flac", "FLAC", "PCM_24"), _WAV, _FLAC),
+    *(_WAV, ("ogg", "OGG", "VORBIS"), _FLAC, ("wav", "WAV", "PCM_24"), _WAV, _FLAC, ("wav", "WAV", "FLOAT"), _FLAC),
+)
+_RATES = (
+    *((16000, 1), (22050, 1), (44100, 2), (16000, 1), (32000, 1), (22050, 2)),
+    *((16000, 1), (48000, 1), (22050, 1), (32000, 2), (16000, 2)),
+)
+
+# One 3-second window of MusicNN fits and a second does not, which keeps extraction short.
+_SECONDS = (3.2, 3.6)
+
+# What the random streams of a world are for.
+_PRODUCTION, _TRACK, _CATALOGUE, _LISTENERS = range(4)
+
+
+@dataclass(frozen=True)
+class _Track:
+    """One file to make."""
+
+    number: int
+    track_id: str
+    style: int
+    file_type: tuple[str, str, str]
+    sample_rate: int
+    channels: int
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.track_id}.{self.file_type[0]}"
+
+
+class DemoSource(DataSource):
+    """Music and log of the demo world, made in the workspace by the first step that needs them.
+
+    A world is what its seed and settings say, file by file: one that was interrupted is continued, and files that are
+    there are not made again. A workspace holds one world for good (demo.json).
+    """
+
+    def __init__(
+        self,
+        name: str = "demo",
+        seed: int | None = None,
+        tracks_per_style: int = 54,
+        listeners: int = 1000,
+        start: str = "2019-02-20",
+        test: str = "2020-02-20",
+        make_missing: bool = True,
+        **options: Any,
+    ):
+        """
+        Args:
+            name: names the workspace.
+            seed: of the world. None: the run's seed when the world is made; afterwards runs of any seed use that world,
+                so that a sweep over seeds compares recommenders on the same data.
+            tracks_per_style: each of the sixteen styles has as many.
+            listeners: number of users in the log.
+            start: first instant of the training period.
+            test: first instant of the held-out period.
+            make_missing: whether train.py may run the earlier stages by itself.
+            **options: the rest is DataSource's.
+        """
+        super().__init__(name, start=start, test=test, make_missing=make_missing, **options)
+        self.seed = seed
+        self.tracks_per_style = tracks_per_style
+        self.listeners = listeners
+
+    def materialise(self, workspace: Workspace, seed: int) -> None:
+        """Makes the files of the world that are not there yet.
+
+        A workspace with music, a log or a track index but no demo.json belongs to another data source: nothing is made.
+
+        Raises:
+            MusicrecError: the workspace holds a world of another seed or of other settings.
+        """
+        self._refuse_own_data()
+        if self._is_foreign(workspace):
+            return
+        world_seed = self._claim(workspace, seed)
+        tracks = self._plan()
+        missing = [track for track in tracks if not (self._audio(workspace) / track.file_name).is_file()]
+        without_log = not self._plays(workspace).is_file()
+        if not missing and not without_log:
+            return
+        import numpy as np
+
+        began = time.perf_counter()
+        what = f"{len(missing)} clips of music" + (f", {self.listeners} listeners" if without_log else "")
+        log.info("making the demo world in %s: %s (seed %d)", workspace.root, what, world_seed)
+        _delete_leftovers(self._audio(workspace))
+        production = np.random.default_rng([world_seed, _PRODUCTION]).random(len(tracks))
+        self._write_audio(workspace, missing, production, world_seed)
+        if without_log:
+            self._write_plays(workspace, tracks, production, world_seed)
+        log.info("the demo world is made (%.1f s)", time.perf_counter() - began)
+
+    def audio_path(self, workspace: Workspace) -> Path:
+        """Returns the folder of the music."""
+        self._check(workspace)
+        return self._audio(workspace)
+
+    def has_audio(self, workspace: Workspace) -> bool:
+        """Returns True."""
+        return True
+
+    def plays_path(self, workspace: Workspace) -> Path:
+        """Returns the listening log."""
+        self._check(workspace)
+        return self._plays(workspace)
+
+    def _audio(self, workspace: Workspace) -> Path:
+        return workspace.root / "audio"
+
+    def _plays(self, workspace: Workspace) -> Path:
+        return workspace.root / "plays.tsv"
+
+    def _identity(self, workspace: Workspace) -> Path:
+        return workspace.root / "demo.json"
+
+    def _refuse_own_data(self) -> None:
+        for key, value in (("audio_dir", self.audio_dir), ("plays", self.plays)):
+            if value is not None:
+                raise MusicrecError(
+                    f"data=demo makes its own music and log, but data.{key}={value} was given; "
+                    f"for your own: data=custom data.{key}={value}"
+                )
+        for key, number, least in (("tracks_per_style", self.tracks_per_style, 1), ("listeners", self.listeners, 1)):
+            if number < least:
+                raise MusicrecError(f"data.{key} must be at least {least}, not {number}")
+
+    def _is_foreign(self, workspace: Workspace) -> bool:
+        """Returns whether the workspace holds data of another source."""
+        others = (self._audio(workspace), self._plays(workspace), workspace.track_index)
+        return not self._identity(workspace).is_file() and any(path.exists() for path in others)
+
+    def _check(self, workspace: Workspace) -> None:
+        self._refuse_own_data()
+        if self._is_foreign(workspace):
+            raise MusicrecError(
+                f"{workspace.root} holds other data than the demo world (there is no demo.json): "
+                f"name its source (data=custom …), or give the demo world a workspace of its own: paths.root=FOLDER"
+            )
+
+    def _settings(self, seed: int) -> dict[str, Any]:
+        """Returns what decides every byte of the world, by its configuration key."""
+        return {"seed": seed, "tracks_per_style": self.tracks_per_style, "listeners": self.listeners}
+
+    def _claim(self, workspace: Workspace, seed: int) -> int:
+        """Returns the seed of the world in the workspace, which becomes this one if there is none."""
+        path = self._identity(workspace)
+        if not path.is_file():
+            world_seed = seed if self.seed is None else self.seed
+            write_json(path, {"version": _VERSION, "settings": self._settings(world_seed)})
+            return world_seed
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            version, settings = found["version"], dict(found["settings"])
+            world_seed = int(settings["seed"])
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"{path} is not what musicrec wrote ({error!r}): delete {workspace.root} to begin anew"
+            raise MusicrecError(message) from None
+        remedy = f"use another workspace (paths.root=FOLDER), or delete {workspace.root} to make it anew"
+        if version != _VERSION:
+            raise MusicrecError(f"{path}: of another version of musicrec (world {version}, now {_VERSION}): {remedy}")
+        wanted = self._settings(world_seed if self.seed is None else self.seed)
+        different = [
+            f"data.{key}={settings.get(key)}, not {value}"
+            for key, value in wanted.items()
+            if settings.get(key) != value
+        ]
+        if different:
+            raise MusicrecError(f"{workspace.root} holds a demo world with {'; '.join(different)}: {remedy}")
+        if self.seed is None and seed != world_seed:
+            log.info("the demo world in %s has seed %d; seed=%d is for training", workspace.root, world_seed, seed)
+        return world_seed
+
+    def _plan(self) -> list[_Track]:
+        """Returns all tracks in the order of their numbers."""
+        from musicrec.data.demo.music import STYLES
+
+        tracks = []
+        for number in range(len(STYLES) * self.tracks_per_style):
+            style, place = divmod(number, self.tracks_per_style)
+            sample_rate, channels = _RATES[number % len(_RATES)]
+            track_id = f"{STYLES[style].name}/{place + 1:03d}"
+            file_type = _FILE_TYPES[number % len(_FILE_TYPES)]
+            tracks.append(_Track(number, track_id, style, file_type, sample_rate, channels))
+        return tracks
+
+    def _write_audio(self, workspace: Workspace, tracks: list[_Track], production: np.ndarray, seed: int) -> None:
+        import numpy as np
+        import soundfile
+
+        from musicrec.data.demo.music import STYLES, compose, render
+
+        def write(track: _Track) -> None:
+            rng = np.random.default_rng([seed, _TRACK, track.number])
+            piece = compose(STYLES[track.style], float(production[track.number]), float(rng.uniform(*_SECONDS)), rng)
+            samples = render(piece, track.sample_rate, track.channels)
+            _, container, subtype = track.file_type
+            with atomic_path(self._audio(workspace) / track.file_name) as path:
+                soundfile.write(path, samples, track.sample_rate, format=container, subtype=subtype)
+
+        # Threads: NumPy and libsndfile let go of the interpreter for most of the time.
+        with ThreadPoolExecutor(max_workers=usable_cpus()) as pool:
+            for _ in pool.map(write, tracks):
+                pass
+
+    def _write_plays(self, workspace: Workspace, tracks: list[_Track], production: np.ndarray, seed: int) -> None:
+        import numpy as np
+
+        from musicrec.columns import TIMESTAMP, TRACK
+        from musicrec.data.demo.listeners import listen, make_catalogue
+
+        styles = np.array([track.style for track in tracks])
+        catalogue = make_catalogue(styles, production, np.random.default_rng([seed, _CATALOGUE]))
+        plays = listen(catalogue, self.listeners, np.random.default_rng([seed, _LISTENERS]))
+        plays[TRACK] = np.array([track.track_id for track in tracks], dtype=object)[plays[TRACK].to_numpy()]
+        plays[TIMESTAMP] = plays[TIMESTAMP].dt.strftime("%Y-%m-%d %H:%M:%S")
+        with atomic_path(self._plays(workspace)) as path:
+            plays.to_csv(path, sep="\t", index=False, lineterminator="\n")
+
+
+def _delete_leftovers(folder: Path) -> None:
+    """Deletes the temporary files of a run that was killed; stages are not run twice at a time in a workspace."""
+    for path in folder.glob("*/.tmp-*"):
+        path.unlink(missing_ok=True)

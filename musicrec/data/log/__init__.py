@@ -1,0 +1,1 @@
+"""Reading listening logs: formats, values, rejected rows."""

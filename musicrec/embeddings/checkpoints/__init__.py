@@ -1,0 +1,1 @@
+"""Reading published weights: hub, torch and safetensors files, conversions, cache."""

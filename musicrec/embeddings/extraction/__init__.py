@@ -1,0 +1,1 @@
+"""The extraction loop: plan, decoding, inference, resumable parts, merge."""

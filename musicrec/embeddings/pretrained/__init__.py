@@ -1,0 +1,1 @@
+"""What embeddings from pretrained networks share: checkpoints, layers, pooling over time."""

@@ -1,0 +1,1 @@
+"""Comparison tables, plots, the HTML report and the listening page."""

@@ -1,0 +1,1 @@
+"""Top-k retrieval and the searches behind it."""

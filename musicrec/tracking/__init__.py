@@ -1,0 +1,1 @@
+"""Loggers of runs: W&B, TensorBoard, CSV."""

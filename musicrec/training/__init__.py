@@ -1,0 +1,1 @@
+"""One training run: fit, resume, predict, score."""

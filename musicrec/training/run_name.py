@@ -1,0 +1,76 @@
+"""Run names: readable, the same for the same settings and seed, different for different ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicrec.config import option
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Settings that say where or how comfortably a run runs, not what it computes.
+_PLACE = {
+    "data": {"audio_dir", "plays", "make_missing", "memory_limit", "seed"},
+    "trainer": {
+        "_target_",
+        "accelerator",
+        "num_nodes",
+        "default_root_dir",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "log_every_n_steps",
+        "num_sanity_val_steps",
+        "profiler",
+    },
+    "recommender": {"_target_", "_partial_"},
+    "embedding": {"_target_"},
+}
+_LONGEST = 120  # characters of the readable part; file systems allow 255 in all
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved."""
+    from omegaconf import OmegaConf
+
+    chosen: dict[str, Any] = {"seed": cfg.seed, "top_k": cfg.eval.top_k}
+    for group, ignored in _PLACE.items():
+        values = OmegaConf.to_container(cfg[group], resolve=True)
+        assert isinstance(values, dict)
+        chosen[group] = {str(key): value for key, value in values.items() if key not in ignored}
+    return chosen
+
+
+def run_name(cfg: DictConfig) -> str:
+    """Returns `run_name` if given, else e.g. `bert_mert_max_seq_len-50_s0_3f2a91bc`.
+
+    The readable part lists what differs from the defaults of the recommender and the embedding; the hash at the end
+    covers every setting.
+    """
+    if cfg.run_name:
+        return str(cfg.run_name)
+    chosen = settings(cfg)
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    parts = [str(cfg.recommender.name), str(cfg.embedding.name)]
+    for group in ("recommender", "embedding"):
+        defaults = option(group, str(cfg[group].name))
+        for key, value in chosen[group].items():
+            # An interpolated default cannot be compared here; the hash still tells such runs apart.
+            default = defaults.get(key, value)
+            if value != default and not str(default).startswith("${"):
+                parts.append(f"{key}-{_short(value)}")
+    epochs = chosen["trainer"].get("max_epochs")
+    if epochs != chosen["recommender"].get("max_epochs", 0):
+        parts.append(f"epochs-{epochs}")
+    return f"{'_'.join(parts)[:_LONGEST]}_s{cfg.seed}_{digest}"
+
+
+def _short(value: Any) -> str:
+    """Returns a value in characters that are safe in file names and on a Hydra command line."""
+    if isinstance(value, str) and "/" in value:
+        value = Path(value).name
+    return re.sub(r"[^A-Za-z0-9.+]+", "-", str(value)).strip("-")[:32]

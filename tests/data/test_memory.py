@@ -1,0 +1,57 @@
+"""A memory limit far below the data: work is spilled to disk, the files are the same; a hopeless one is told."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pytest
+
+from musicrec.data import plays, prepare
+from musicrec.errors import MusicrecError
+from musicrec.workspace import Workspace
+from tests.data.made_log import source
+
+ROWS = 1_200_000  # 19 MB of numbers, and sorting needs them twice
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    # Each thread needs some memory of its own.
+    monkeypatch.setattr(plays, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(prepare, "usable_cpus", lambda: 2)
+    random = np.random.default_rng(0)
+    table = pa.table(
+        {
+            "user_id": random.integers(0, 3000, ROWS),
+            "track_id": random.integers(0, 2000, ROWS),
+            "timestamp": np.datetime64("2019-01-01", "s") + random.integers(0, 450 * 86400, ROWS),
+        }
+    )
+    pa_csv.write_csv(table, tmp_path / "log.csv")
+    return tmp_path / "log.csv"
+
+
+def test_work_beyond_the_limit_goes_to_disk(log, tmp_path, monkeypatch):
+    spilled = []
+
+    def watched(connection, *arguments):
+        copied(connection, *arguments)
+        spilled.append(connection.execute("SELECT coalesce(sum(size), 0) FROM duckdb_temporary_files()").fetchone()[0])
+
+    copied = plays.copy_to_parquet
+    monkeypatch.setattr(plays, "copy_to_parquet", watched)
+    little, much = Workspace(tmp_path / "little"), Workspace(tmp_path / "much")
+    prepare.prepare(source(log, memory_limit="40MB"), little)
+    prepare.prepare(source(log, memory_limit="4GB"), much)
+    assert spilled[0] > 0 and spilled[1] == 0
+    for path in (much.plays, *(much.split(name) for name in ("train", "val", "test"))):
+        pd.testing.assert_frame_equal(pd.read_parquet(little.root / path.relative_to(much.root)), pd.read_parquet(path))
+    assert not list(little.root.glob(".tmp-*"))
+
+
+def test_hopeless_limit(log, tmp_path):
+    workspace = Workspace(tmp_path / "workspace")
+    with pytest.raises(MusicrecError, match="data.memory_limit=8MB does not suffice") as caught:
+        prepare.prepare(source(log, memory_limit="8MB"), workspace)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in workspace.root.rglob("*") if path.is_file()]

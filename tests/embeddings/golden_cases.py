@@ -1,0 +1,41 @@
+"""Comparison of wav2vec 2.0-like embeddings with reference outputs, through the code that extract.py uses."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from musicrec.embeddings.pretrained.base import TimeMean
+
+# Which licences were shown is noted there, not in the cache of whoever runs the tests.
+os.environ["MUSICREC_CACHE"] = tempfile.mkdtemp(prefix="musicrec-tests-")
+DATA = Path(__file__).parents[1] / "golden"
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    assert one.shape == other.shape
+    return float(np.abs(one - other).max())
+
+
+def batch(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Returns a, b and c, zero-padded to the longest."""
+    length = max(len(inputs[case]) for case in "abc")
+    return [np.pad(inputs[case], (0, length - len(inputs[case]))) for case in "abc"]
+
+
+def masked_states(model: TimeMean, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the states of `batch` when padding is not attended to, (layers + 1, batch, frames, dim)."""
+    with torch.inference_mode():
+        features = model._net.features(torch.from_numpy(np.stack(batch(inputs))))
+        frames = torch.tensor([(len(inputs[case]) - 400) // 320 + 1 for case in "abc"])
+        heard = torch.arange(features.shape[1]) < frames[:, None]
+        return torch.stack(list(model._net.encode(features, heard))).numpy()

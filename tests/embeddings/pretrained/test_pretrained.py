@@ -1,0 +1,102 @@
+"""The pretrained transformers as extract.py runs them: configuration, audio files, extraction, table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from musicrec.audio.library import scan
+from musicrec.config import config_dir
+from musicrec.embeddings.extraction.extract import extract
+from musicrec.embeddings.pretrained.base import Pretrained
+from musicrec.workspace import TrackIndex, Workspace
+from tests.embeddings.golden_cases import DATA, arrays
+
+# Option -> folder with inputs.npz, checkpoint, golden.npz, sample rate, key of the golden vector, tolerance.
+MODELS = {
+    "mert": ("mert/v1_330m", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5),
+    "mert_95m": ("mert/v1_95m", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5),
+    "music2vec": ("music2vec", "checkpoint", "golden.npz", 16_000, "pooled", 1e-5),
+    "encodecmae": ("encodecmae", "v1", "v1/golden.npz", 24_000, "time_mean", 2e-5),
+    "musicfm_mean": ("musicfm", "checkpoint", "golden.npz", 24_000, "pooled_time_mean", 1e-4),
+}
+
+
+@pytest.mark.parametrize("option", MODELS)
+def test_extraction_of_files_gives_the_upstream_s_numbers(
+    compose: Callable[..., DictConfig], tmp_path: Path, option: str
+) -> None:
+    folder, checkpoint, golden, rate, key, limit = MODELS[option]
+    inputs, expected = arrays(DATA / folder / "inputs.npz"), arrays(DATA / folder / golden)
+    cases = [case for case in ("a", "b", "c") if case in inputs]
+    (tmp_path / "music").mkdir()
+    for case in cases:
+        soundfile.write(tmp_path / "music" / f"{case}.wav", inputs[case], rate, subtype="FLOAT")
+    path = DATA / folder / checkpoint
+    whole = ("embedding.max_seconds=null", "embedding.pad=false")
+    embedding = instantiate(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
+    assert isinstance(embedding, Pretrained)
+    files = scan(tmp_path / "music")
+    workspace, tracks = Workspace(tmp_path / "workspace"), TrackIndex(cases)
+    report = extract(embedding, workspace, tracks, files, device="cpu", num_workers=0)
+    assert not report.failed
+    table = embedding.table(workspace, tracks)
+    for vector, case in zip(table, cases, strict=True):
+        np.testing.assert_allclose(vector, expected[f"{case}.{key}"][0], rtol=0, atol=limit)
+    info = json.loads(workspace.embedding_info(option).read_text())
+    assert info["checkpoint_sha256"] == embedding.checkpoint_hash()
+    assert info["settings"]["hub"] == embedding.hub
+    assert info["settings"]["revision"] == embedding.revision
+
+
+@pytest.mark.parametrize(
+    ("option", "samples"),
+    [("mert", 720_000), ("mert_95m", 720_000), ("music2vec", 480_000), ("musicfm", 720_000), ("musicfm_mean", 720_000)],
+)
+def test_clips_are_cut_and_padded_to_thirty_seconds(
+    compose: Callable[..., DictConfig], option: str, samples: int
+) -> None:
+    embedding = instantiate(compose(f"embedding={option}").embedding)
+    for length in (10_000, samples + 1):
+        assert len(embedding.prepare(np.ones(length, dtype=np.float32))) == samples
+    whole = instantiate(compose("embedding=encodecmae").embedding)
+    assert len(whole.prepare(np.ones(samples + 1, dtype=np.float32))) == samples + 1
+
+
+@pytest.mark.parametrize("option", MODELS)
+def test_several_threads_may_embed_at_once(compose: Callable[..., DictConfig], option: str) -> None:
+    folder, checkpoint, *_ = MODELS[option]
+    wave = arrays(DATA / folder / "inputs.npz")["b"]
+    whole = ("embedding.max_seconds=null", "embedding.pad=false", "embedding.layer=all")
+    path = DATA / folder / checkpoint
+    embedding = instantiate(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
+    embedding.load()
+    waves = [wave * np.float32(1 + 0.1 * number) for number in range(8)]
+    alone = [embedding.embed([louder]) for louder in waves]
+    with ThreadPoolExecutor(4) as executor:
+        together = list(executor.map(lambda louder: embedding.embed([louder]), waves))
+    np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
+
+
+@pytest.mark.slow
+def test_every_stage_with_a_tiny_checkpoint(tmp_path: Path) -> None:
+    root = tmp_path / "workspace"
+    common = ("experiment=smoke", f"paths.root={root}", "logger=none", "trainer=cpu")
+    model = ("embedding=encodecmae", f"embedding.checkpoint={DATA / 'encodecmae' / 'v2'}")
+    for stage, arguments in (("extract", model), ("train", ("recommender=knn", *model)), ("evaluate", ())):
+        command = [sys.executable, str(config_dir().parent / f"{stage}.py"), *arguments, *common]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert ran.returncode == 0, ran.stderr
+    assert np.isfinite(np.load(root / "embeddings" / "encodecmae.npy")).all()
+    assert list(pd.read_csv(root / "cosine.csv").embedding) == ["encodecmae"]

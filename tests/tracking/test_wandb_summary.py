@@ -1,0 +1,64 @@
+"""The summary in W&B, offline: one run a sweep."""
+
+import json
+from functools import partial
+
+import pytest
+
+from musicrec.evaluation.comparison import compare
+from musicrec.evaluation.report.plots import Plot
+from musicrec.tracking.wandb_summary import log_comparison
+
+
+class Offline:
+    """Stands for W&B: collects what is logged."""
+
+    def __init__(self):
+        self.runs = {}
+
+    def start(self, run, job_type, tags, group=None):
+        assert job_type == "evaluate" and tags == ["comparison"]
+        self.runs[run, group] = logged = {}
+        logger = type("Logger", (), {})()
+        logger.experiment = type("Experiment", (), {"log": staticmethod(logged.update)})()
+        logger.safely = lambda call, *args: call(*args)
+        return logger
+
+
+@pytest.fixture
+def compared(made_up):
+    made_up.run("knn", "musicnn", 1, sweep="grid")
+    made_up.run("knn", "random", 4)
+    made_up.foreign("als", made_up.lists(1))
+    return compare(made_up.workspace, 10)
+
+
+def test_one_run_a_sweep(compared, tmp_path):
+    from PIL import Image
+
+    plots = [Plot(name, tmp_path, "", "caption") for name in ("size", "curves_knn_x")]
+    for plot in plots:
+        Image.new("RGB", (4, 4)).save(plot.png)
+    wandb = Offline()
+    assert log_comparison(compared, plots, wandb.start) == 2
+    assert set(wandb.runs) == {("comparison", None), ("comparison_grid", "grid")}
+    rows = wandb.runs["comparison_grid", "grid"]["comparison"]
+    assert rows.get_column("run") == ["knn_musicnn_s0"]
+    assert set(wandb.runs["comparison", None]["comparison"].get_column("run")) == {"als", "knn_random_s0"}
+    assert set(wandb.runs["comparison", None]) == {"comparison", "cosine", "plots/size"}
+
+
+def test_without_wandb(compared):
+    assert log_comparison(compared, [], lambda **_: None) == 0
+
+
+@pytest.mark.slow
+def test_offline_files(compared, tmp_path, monkeypatch):
+    """The real W&B, without a network: the table lies in the offline run's folder."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    from musicrec.tracking.wandb_runs import wandb_logger
+
+    assert log_comparison(compared, [], partial(wandb_logger, save_dir=str(tmp_path))) == 2
+    tables = list(tmp_path.glob("wandb/offline-run-*/files/media/table/comparison_*.json"))
+    names = sorted(row[0] for path in tables for row in json.loads(path.read_text())["data"])
+    assert names == ["als", "knn_musicnn_s0", "knn_random_s0"]

@@ -1,0 +1,42 @@
+from collections.abc import Callable
+
+from omegaconf import DictConfig
+
+from musicrec.training.run_name import run_name
+
+
+def test_names_are_readable_and_stable(compose: Callable[..., DictConfig]) -> None:
+    name = run_name(compose("recommender=bert", "embedding=musicnn", "recommender.max_seq_len=50", "seed=3"))
+    assert name.startswith("bert_musicnn_max_seq_len-50_s3_")
+    again = run_name(compose("recommender=bert", "embedding=musicnn", "recommender.max_seq_len=50", "seed=3"))
+    assert name == again
+
+
+def test_a_default_spelt_out_is_the_same_run(compose: Callable[..., DictConfig]) -> None:
+    assert run_name(compose("recommender=shallow")) == run_name(
+        compose("recommender=shallow", "recommender.neg_samples=20", "trainer.accelerator=cpu", "logger=none")
+    )
+
+
+def test_every_setting_that_changes_numbers_changes_the_name(compose: Callable[..., DictConfig]) -> None:
+    changes = [
+        "seed=1",
+        "recommender.margin=0.3",
+        "recommender.lr=0.01",
+        "embedding=random",
+        "embedding.max_seconds=10",
+        "data.test=2020-01-01",
+        "trainer.max_epochs=3",
+        "trainer.precision=bf16-mixed",
+        "eval.top_k=20",
+    ]
+    names = {run_name(compose("recommender=shallow", change)) for change in changes}
+    names.add(run_name(compose("recommender=shallow")))
+    assert len(names) == len(changes) + 1
+
+
+def test_a_given_name_is_kept_and_a_path_stays_readable(compose: Callable[..., DictConfig]) -> None:
+    assert run_name(compose("run_name=mine")) == "mine"
+    name = run_name(compose("embedding.checkpoint=/far/away/model.safetensors"))
+    assert name.startswith("knn_musicnn_checkpoint-model.safetensors_s0_")
+    assert "/" not in name

@@ -1,0 +1,155 @@
+"""train.py's orchestration on a workspace of four users and seven tracks."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import DictConfig
+
+from musicrec import stages
+from musicrec.errors import MusicrecError
+from musicrec.files import parquet_metadata, read_json, write_parquet
+from musicrec.training.run_name import run_name
+
+SMALL = (
+    "data=custom",
+    "embedding=random",
+    "embedding.dim=6",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "logger=csv",
+    "eval.k=2",
+    "eval.top_k=3",
+)
+
+
+@pytest.mark.parametrize("recommender", ["knn", "shallow", "bert"])
+def test_a_run_leaves_every_file_of_the_contract(
+    compose: Callable[..., DictConfig], tiny_workspace: Path, recommender: str
+) -> None:
+    cfg = compose(*SMALL, f"recommender={recommender}")
+    name = run_name(cfg)
+    score = stages.run("train", cfg)
+    assert name.startswith(f"{recommender}_random_")
+
+    predictions = pd.read_parquet(tiny_workspace / "preds" / f"{name}.pqt")
+    assert list(predictions.columns) == ["user_id", "item_id", "rank", "score"]
+    train = pd.read_parquet(tiny_workspace / "data" / "train.pqt")
+    seen = set(zip(train.user_id, train.track_id, strict=True))
+    assert not seen & set(zip(predictions.user_id, predictions.item_id, strict=True))
+    assert set(predictions.item_id) <= set(train.track_id)
+    assert sorted(predictions.user_id.unique()) == [1, 2, 3, 4]
+    for _, rows in predictions.groupby("user_id"):
+        assert rows["rank"].tolist() == [1, 2, 3]
+        assert rows["score"].is_monotonic_decreasing
+
+    metadata = parquet_metadata(tiny_workspace / "preds" / f"{name}.pqt")
+    assert (metadata["recommender"], metadata["embedding"], metadata["size"], metadata["seed"]) == (
+        recommender,
+        "random",
+        6,
+        0,
+    )
+    columns = ["HitRate@2", "MRR@2", "Precision@2", "Recall@2", "NDCG@2"]
+    for split in ("val", "test"):
+        per_user = pd.read_parquet(tiny_workspace / "metrics" / f"{name}_{split}.pqt")
+        assert list(per_user.columns) == ["user_id", *columns]
+        table = pd.read_csv(tiny_workspace / "metrics" / f"{name}_{split}.csv", index_col=0)
+        assert list(table.index) == ["mean", "conf"]
+        np.testing.assert_allclose(table.loc["mean"], per_user[columns].mean())
+    assert score == pytest.approx(pd.read_parquet(tiny_workspace / "metrics" / f"{name}_val.pqt")["NDCG@2"].mean())
+
+    items = np.load(tiny_workspace / "model_embeddings" / f"{name}_items.npy")
+    users = np.load(tiny_workspace / "model_embeddings" / f"{name}_users.npy")
+    assert len(items) == 7
+    assert len(users) == 4
+    assert pd.read_csv(tiny_workspace / "model_embeddings" / f"{name}_users.csv").user_id.tolist() == [1, 2, 3, 4]
+    first = predictions.groupby("user_id").first()
+    scores = [users[row] @ items[item] for row, item in enumerate(first.item_id)]
+    np.testing.assert_allclose(scores, first.score, rtol=1e-5, atol=1e-6)
+
+    checkpoints = sorted(path.name for path in (tiny_workspace / "checkpoints").rglob("*.ckpt"))
+    assert checkpoints == ([] if recommender == "knn" else [f"{name}_best.ckpt", f"{name}_last.ckpt"])
+    assert (tiny_workspace / "runs" / name / "config.yaml").is_file()
+    history = pd.read_csv(tiny_workspace / "runs" / name / "metrics.csv")
+    assert "test/NDCG@2" in history
+    assert recommender == "knn" or history["train/loss"].count() == 2
+
+
+def test_a_finished_run_is_not_done_again(
+    compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    first = stages.run("train", compose(*SMALL))
+    predictions = next((tiny_workspace / "preds").glob("*.pqt"))
+    made = predictions.stat().st_mtime_ns
+    assert stages.run("train", compose(*SMALL)) == first
+    assert "is finished already (overwrite=true does it again)" in caplog.text
+    assert predictions.stat().st_mtime_ns == made
+    stages.run("train", compose(*SMALL, "overwrite=true"))
+    assert predictions.stat().st_mtime_ns > made
+
+
+def test_a_run_starts_anew_when_the_data_changed(
+    compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stages.run("train", compose(*SMALL))
+    test = tiny_workspace / "data" / "test.pqt"
+    frame = pd.read_parquet(test)
+    frame["count"] += 1
+    write_parquet(frame, test, parquet_metadata(test))
+    stages.run("train", compose(*SMALL))
+    assert "made from other data or another embedding: it starts anew" in caplog.text
+
+
+def test_an_explicit_name_with_other_settings_is_refused(
+    compose: Callable[..., DictConfig], tiny_workspace: Path
+) -> None:
+    stages.run("train", compose(*SMALL, "run_name=mine"))
+    with pytest.raises(
+        MusicrecError, match=r"run 'mine' exists with other settings \(.*seed: 0 -> 1\).*overwrite=true"
+    ):
+        stages.run("train", compose(*SMALL, "run_name=mine", "seed=1"))
+    stages.run("train", compose(*SMALL, "run_name=mine", "seed=1", "overwrite=true"))
+
+
+def test_missing_inputs_name_the_command(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
+    with pytest.raises(MusicrecError, match=r"python extract\.py.*embedding=musicnn"):
+        stages.run("train", compose(*SMALL[:1], "embedding=musicnn"))
+    (tiny_workspace / "data" / "train.pqt").unlink()
+    with pytest.raises(MusicrecError, match=r"train\.pqt is missing.*python prepare\.py"):
+        stages.run("train", compose(*SMALL))
+
+
+def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth(
+    compose: Callable[..., DictConfig], tiny_workspace: Path
+) -> None:
+    table = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    table[4] = np.nan
+    np.save(tiny_workspace / "own.npy", table)
+    ids = pd.read_csv(tiny_workspace / "trackid_sorted.csv").trackid
+    (tiny_workspace / "own.txt").write_text("\n".join(ids))
+    own = f"embedding.checkpoint={tiny_workspace}/own.npy"
+    cfg = compose("data=custom", "embedding=precomputed", own, "logger=none")
+    stages.run("train", cfg)
+    name = run_name(cfg)
+    predictions = pd.read_parquet(tiny_workspace / "preds" / f"{name}.pqt")
+    assert 4 not in set(predictions.item_id)
+    truth = pd.concat(pd.read_parquet(tiny_workspace / "data" / f"{split}.pqt") for split in ("val", "test"))
+    assert 4 in set(truth.track_id)
+    scored = sum(len(pd.read_parquet(tiny_workspace / "metrics" / f"{name}_{split}.pqt")) for split in ("val", "test"))
+    assert scored == 4
+    assert np.isnan(np.load(tiny_workspace / "model_embeddings" / f"{name}_items.npy")[4]).all()
+
+
+def test_the_run_record_says_what_it_was_made_from(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
+    cfg = compose(*SMALL)
+    stages.run("train", cfg)
+    record = read_json(tiny_workspace / "runs" / run_name(cfg) / "run.json")
+    assert record["status"] == "finished"
+    assert set(record["inputs"]["splits"]) == {"train", "val", "test"}
+    assert record["settings"]["embedding"]["dim"] == 6
