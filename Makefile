@@ -1,16 +1,16 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# The faiss that the machine can use; torchaudio only ever comes with a CUDA torch (pyproject.toml says why).
+# faiss-gpu and torchaudio only where there is an NVIDIA GPU: torchaudio needs a CUDA build of torch (see pyproject.toml).
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-fast lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed ## make .venv with everything pinned in constraints.txt
+setup: $(VENV)/.installed ## create .venv with the versions pinned in constraints.txt
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "musicrec needs Python 3.11 or newer: make PYTHON=python3.11 setup")'
@@ -18,20 +18,28 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA),dev]'
 	@touch $@
 
-demo: setup ## synthetic music and listeners through all four stages to a comparison table
+demo: setup ## run synthetic music and listeners through all four stages to a comparison table
 	$(PY) prepare.py
 	$(PY) extract.py embedding=musicnn
 	$(PY) train.py -m recommender=knn,shallow embedding=musicnn,random
 	$(PY) train.py -m experiment=demo_bert embedding=musicnn,random
 	$(PY) evaluate.py
 
-test: setup lint ## lint, type check and all tests
+test: setup lint ## lint, check types and run all tests
 	$(PY) -m pytest
 
-lint: setup
+test-fast: setup ## run the tests that take less than about 20 s each
+	$(PY) -m pytest -m "not slow"
+
+lint: setup ## check style, types and spelling
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell
+
+format: setup ## format the code and apply the safe lint fixes
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 clean: ## remove .venv, sweep outputs and the demo workspace
 	rm -rf $(VENV) multirun workspaces/demo

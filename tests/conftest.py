@@ -7,20 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
-# Tests must never reach a W&B server, whatever the machine's login.
+from musicrec.config import config_dir
+from musicrec.data.prepare import prepare
+from musicrec.data.source import DataSource
+from musicrec.workspace import Workspace
+
+# Tests never reach a W&B server, even where a user is logged in.
 os.environ["WANDB_MODE"] = "offline"
 
 
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., DictConfig]:
-    """Returns a function from overrides to the composed configuration, its workspace below tmp_path."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    from musicrec.config import config_dir
-
+    """Returns a function that composes the configuration from overrides, with its workspace below tmp_path."""
     def composed(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra_compose("config", [f"paths.root={tmp_path}/workspace", *overrides])
@@ -30,11 +32,7 @@ def compose(tmp_path: Path) -> Callable[..., DictConfig]:
 
 @pytest.fixture
 def tiny_workspace(tmp_path: Path) -> Path:
-    """Returns the root of a prepared workspace: 4 users, 7 tracks, train, val and test, made by prepare.py's code."""
-    from musicrec.data.prepare import prepare
-    from musicrec.data.source import DataSource
-    from musicrec.workspace import Workspace
-
+    """Returns the root of a workspace made by the code of prepare.py: 4 users, 7 tracks, train, val and test."""
     rows = [f"{user}\tt{(user + step) % 8}\t2019-03-0{step + 1} 10:00:00" for user in range(1, 5) for step in range(4)]
     rows += [f"{user}\tt{(user + 3) % 7 + 1}\t2020-02-21 10:00:00" for user in range(1, 5)]
     log = tmp_path / "log.tsv"
