@@ -128,8 +128,8 @@ class Parts:
         files = self._files()
         for path in files:
             if path not in self._rows:
-                try:
-                    with np.load(path, allow_pickle=False) as part:
+                try:  # opened here, since numpy does not close a damaged file
+                    with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
                         self._rows[path] = [*part["rows"].tolist(), *part["failed_rows"].tolist()]
                 except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
                     # A rename survives a power cut, the content of the file may not.
