@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +25,7 @@ _AHEAD_SAMPLES = 1 << 26
 
 def decode_ahead(
     paths: Iterable[Path], sample_rate: int | None, max_seconds: float | None, workers: int
-) -> Iterator[Audio | AudioError]:
+) -> Generator[Audio | AudioError, None, None]:
     """Yields what `decode` gives or raises for each path, in the order of `paths`.
 
     A file that kills its worker (a decoder's crash) is that file's `AudioError`; the worker is replaced.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from musicrec.embeddings import store
 from musicrec.errors import MusicrecError
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ class Embedding(ABC):
         Raises:
             MusicrecError: not extracted yet, or with other settings, or for other tracks; names the command that helps.
         """
-        from musicrec.embeddings import store
-
-        return store.load(workspace, self, tracks)
+        return store.load(workspace, self.name, self.settings(), tracks)
 
     def checkpoint_hash(self) -> str | None:
         """Returns the SHA-256 of the file the numbers come from (of the weights that `load` read), None without one."""
