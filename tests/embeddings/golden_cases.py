@@ -37,5 +37,5 @@ def masked_states(model: TimeMean, inputs: dict[str, np.ndarray]) -> np.ndarray:
     with torch.inference_mode():
         features = model._net.features(torch.from_numpy(np.stack(batch(inputs))))
         frames = torch.tensor([(len(inputs[case]) - 400) // 320 + 1 for case in "abc"])
-        heard = torch.arange(features.shape[1]) < frames[:, None]
-        return torch.stack(list(model._net.encode(features, heard))).numpy()
+        attended = torch.arange(features.shape[1]) < frames[:, None]
+        return torch.stack(list(model._net.encode(features, attended))).numpy()

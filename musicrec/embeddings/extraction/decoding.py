@@ -56,7 +56,7 @@ class Decoder:
         """
         known = [files.get(tracks.ids[row]) for chunk in chunks for row in chunk]
         paths = [file for file in known if file is not None]
-        max_seconds = self._embedding.max_seconds
+        max_seconds = self._embedding.clip.max_seconds
         with closing(decode_ahead(paths, self._decoded_rate, max_seconds, min(self._workers, len(paths)))) as decoded:
             for chunk in chunks:
                 yield from self._batches(

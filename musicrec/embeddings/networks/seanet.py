@@ -18,7 +18,7 @@ _LAST = 15
 
 
 class SEANetEncoder(nn.Sequential):
-    """From waves (batch, 1, samples) to frames (batch, dim, ceil(samples / hop)); only the past is heard.
+    """From waves (batch, 1, samples) to frames (batch, dim, ceil(samples / hop)); only the past is used.
 
     Args:
         shapes: of the weights (`0.weight`, `1.block.1.weight`, ...).

@@ -43,14 +43,14 @@ class Wav2Vec2(nn.Module):
         # In float32, so that sums over the layers keep their digits under autocast.
         return self.feature_projection(self.feature_extractor(waves)).float()
 
-    def encode(self, features: Tensor, heard: Tensor | None = None) -> Iterator[Tensor]:
+    def encode(self, features: Tensor, attended: Tensor | None = None) -> Iterator[Tensor]:
         """Yields what enters the first layer and what leaves each, (batch, frames, dim).
 
         Args:
             features: (batch, frames, dim).
-            heard: frames that are not padding, (batch, frames) bool; None attends to all, as the study did.
+            attended: frames that are not padding, (batch, frames) bool; None attends to all, as the study did.
         """
-        return self.encoder(features, heard)
+        return self.encoder(features, attended)
 
 
 class _FeatureExtractor(nn.Module):
@@ -112,11 +112,11 @@ class _Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(config["hidden_size"], eps=config.get("layer_norm_eps", 1e-5))
         self.layers = nn.ModuleList(_Layer(config, norm_first) for _ in range(config["num_hidden_layers"]))
 
-    def forward(self, x: Tensor, heard: Tensor | None) -> Iterator[Tensor]:
+    def forward(self, x: Tensor, attended: Tensor | None) -> Iterator[Tensor]:
         mask = None
-        if heard is not None:
-            x = x * heard[:, :, None]
-            mask = heard[:, None, None, :]
+        if attended is not None:
+            x = x * attended[:, :, None]
+            mask = attended[:, None, None, :]
         x = x + self.pos_conv_embed(x)
         if not self.norm_first:
             x = self.layer_norm(x)
