@@ -262,7 +262,7 @@ def load_once(file: str, way: str, precision: str, folder: Path) -> None:
 def full_memory() -> None:
     """Prints what loading takes at the published size, from a file in the legacy format that holds zeros."""
     sizes = Sizes()
-    shapes = conditioning.table_shapes(sizes)
+    shapes: dict[str, tuple[int, ...]] = {**conditioning.table_shapes(sizes)}
     width = sizes.prior.width
     shapes |= {"prior.x_emb.weight": (2048, width), "prior.pos_emb.pos_emb": (sizes.prior.n_ctx, width)}
     with torch.device("meta"):
@@ -295,7 +295,7 @@ class _Tensor:
 
     def __init__(self, storage: _Storage, shape: tuple[int, ...]):
         stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        self._arguments = (storage, 0, shape, stride, False, OrderedDict())
+        self._arguments = (storage, 0, shape, stride, False, OrderedDict[str, Tensor]())
 
     def __reduce__(self) -> tuple[object, ...]:
         return torch._utils._rebuild_tensor_v2, self._arguments

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,8 +172,13 @@ def test_a_long_file_is_decoded_only_as_far_as_needed(tmp_path: Path, monkeypatc
         for _ in range(60):
             file.write(np.full(60 * 8_000, 0.5))
     read = soundfile.SoundFile.read
-    frames = []
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, n, **kw: frames.append(n) or read(self, n, **kw))
+    frames: list[int] = []
+
+    def counted(self: soundfile.SoundFile, count: int, **options: Any) -> np.ndarray:
+        frames.append(count)
+        return read(self, count, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     assert len(load_audio(path, 8_000, max_seconds=12.5)) == 100_000
     assert sum(frames) == 100_000
 

@@ -17,6 +17,7 @@ from musicrec.audio.decode import AudioError
 from musicrec.embeddings import mert
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.mert import MERT
+from musicrec.embeddings.networks.wav2vec2 import Wav2Vec2
 from musicrec.errors import MusicrecError
 from tests.embeddings.golden_cases import DATA, arrays, batch, distance, masked_states
 
@@ -124,6 +125,7 @@ def test_layers(layout: str) -> None:
 def test_layers_above_the_chosen_one_are_not_computed() -> None:
     chosen = MERT(checkpoint=str(DATA / "mert" / "v1_330m" / "checkpoint"), layer=1)
     chosen.load()
+    assert isinstance(chosen._net, Wav2Vec2)
     layers = chosen._net.encoder.layers
     layers[1] = layers[2] = torch.nn.Module()  # fails when called
     [vector] = chosen.embed([inputs("v1_330m")["a"]])

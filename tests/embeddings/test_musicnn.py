@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musicrec.audio.decode import AudioError, load_audio
 from musicrec.embeddings.musicnn import MusicNN
@@ -91,8 +92,6 @@ def test_every_stage(clip: str, variant: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_network_alone_from_the_golden_log_mel(clip: str, variant: str) -> None:
-    import torch
-
     expected = golden(clip)
     output = model(weights=variant)._forward(torch.from_numpy(expected["logmel"]))
     assert distance(output["penultimate"].numpy(), expected[f"{variant}.penultimate"]) <= 5e-5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def test_without_a_path_it_is_the_file_in_the_workspace(tmp_path: Path) -> None:
         ("missing.npy", None, "does not exist"),
     ],
 )
-def test_bad_files(tmp_path: Path, name: str, arrays: dict[str, np.ndarray] | None, message: str) -> None:
+def test_bad_files(tmp_path: Path, name: str, arrays: dict[str, Any] | None, message: str) -> None:
     if arrays is not None:
         np.savez(tmp_path / name, **arrays)
     elif not name.startswith("missing"):

@@ -20,7 +20,7 @@ class PublishedWeights:
         revision: commit, branch or tag.
         checkpoint: instead of these: local file or folder as the upstream publishes it.
         files: to be fetched: for each file its possible names, the preferred one first.
-        licence: of the weights, for people.
+        licence: of the weights, as shown to the user.
     """
 
     hub: str

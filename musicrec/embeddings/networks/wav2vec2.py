@@ -19,13 +19,13 @@ SIZES = (
 
 
 class Wav2Vec2(nn.Module):
-    """Convolutions on the waveform, positions made of them by convolution, and transformer layers.
+    """Convolutions on the waveform, positions computed from them by convolution, and transformer layers.
 
     Args:
         config: sizes, in the names of transformers' `config.json`.
         positions: maps frames (batch, frames, dim) to what is added to them.
         norm_first: layers normalise their input (HuBERT large) instead of their output, and the last state is
-            normalised once more; both ways have the same tensors.
+            normalised once more; both have the same tensors.
     """
 
     def __init__(self, config: dict[str, Any], positions: nn.Module, norm_first: bool):
@@ -48,7 +48,7 @@ class Wav2Vec2(nn.Module):
 
         Args:
             features: (batch, frames, dim).
-            attended: frames that are not padding, (batch, frames) bool; None attends to all, as the study did.
+            attended: frames that are not padding, (batch, frames) bool; None attends to all, as in the study.
         """
         return self.encoder(features, attended)
 
@@ -182,6 +182,7 @@ class ConvolutionalPositions(nn.Module):
         self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns what is added to the frames, (batch, frames, dim)."""
         y = self.conv(x.transpose(1, 2))
         return F.gelu(y[..., : x.shape[1]]).transpose(1, 2)  # an even kernel gives one frame too many
 
@@ -194,6 +195,7 @@ class StackedPositions(nn.Module):
         self.layers = nn.ModuleList(_StackedLayer(dim, kernel, groups) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns what is added to the frames, (batch, frames, dim)."""
         for layer in self.layers:
             x = layer(x)
         return x

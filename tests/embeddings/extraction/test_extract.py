@@ -51,7 +51,7 @@ class World:
         return index
 
     def extract(self, embedding: Embedding | None = None, **options: Any) -> ExtractionReport:
-        options = {"num_workers": 0, "device": "cpu", "batch_size": 2} | options
+        options = {**{"num_workers": 0, "device": "cpu", "batch_size": 2}, **options}
         return extract(embedding or Toy(), self.workspace, self.tracks(), scan(self.music), **options)
 
     def table(self, name: str = "toy") -> np.ndarray:
