@@ -6,7 +6,7 @@ Usage:
     python benchmarks/extract.py memory                resident memory of all processes over 2,000 clips
     python benchmarks/extract.py precision FOLDER...   what bf16 and fp16 change, on audio of your own
 
-Medians of --runs runs that take turns, so that whatever else the machine does hits both. Results: RESULTS.md.
+Medians of --runs alternating runs, so that other load on the machine affects both. Results: RESULTS.md.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ def speed(arguments: argparse.Namespace) -> None:
                 wall.setdefault(name, []).append(took / count)
                 processor.setdefault(name, []).append(used / count)
             shown = ", ".join(f"{name} {values[-1]:.2f}" for name, values in wall.items())
-            print(f"run {run + 1} (load before it {load:.1f}): seconds a track: {shown}", flush=True)
-        print("\n| extractor | tracks/s | ratio | processor s a track | ratio |\n|---|---|---|---|---|")
+            print(f"run {run + 1} (load before it {load:.1f}): seconds per track: {shown}", flush=True)
+        print("\n| extractor | tracks/s | ratio | processor s per track | ratio |\n|---|---|---|---|---|")
         for name in wall:
             median = statistics.median(wall[name])
             used = statistics.median(processor[name])
@@ -246,7 +246,7 @@ def precision(arguments: argparse.Namespace) -> None:
         took[name] = (time.perf_counter() - start) / len(waves)
     exact = tables["fp32"]
     print(f"{len(waves)} clips; nearest = share of clips whose nearest neighbour by cosine stays the same\n")
-    print("| precision | largest difference | least cosine | nearest | s a clip |\n|---|---|---|---|---|")
+    print("| precision | largest difference | least cosine | nearest | s per clip |\n|---|---|---|---|---|")
     for name, table in tables.items():
         cosine = (table * exact).sum(1) / np.linalg.norm(table, axis=1) / np.linalg.norm(exact, axis=1)
         same = (nearest(table) == nearest(exact)).mean()

@@ -238,7 +238,7 @@ def operations(embedding: Pretrained) -> float:
     with FlopCounterMode(display=False) as counter:
         if isinstance(embedding, EncodecMAE):
             embedding.embed([np.zeros(samples, dtype=np.float32)])
-        else:  # nothing is calculated on this device
+        else:  # nothing is computed on this device
             shape = (1, 128, samples // 240) if isinstance(embedding, MusicFM) else (1, samples)
             for _ in embedding._net.to("meta")(torch.zeros(shape, device="meta")):
                 pass
@@ -246,7 +246,7 @@ def operations(embedding: Pretrained) -> float:
 
 
 def attainable(device: str, precision: str) -> float:
-    """Returns the operations a second that a large matrix product reaches on this device."""
+    """Returns the operations per second that a large matrix product reaches on this device."""
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     size = 8192 if device.startswith("cuda") else 2048
     matrix = torch.randn(size, size, device=device, dtype=kind)
@@ -287,8 +287,8 @@ def main() -> None:
     torch.manual_seed(0)
     rate = attainable(arguments.device, arguments.precision)
     print(f"{arguments.device}, musicrec in {arguments.precision}; a large matrix product: {rate / 1e12:.3f} TFLOP/s")
-    columns = "model | study, clips/s | musicrec, clips/s | ratio | processor s a clip, study | musicrec | ratio"
-    columns += " | network's share, study | musicrec | TFLOP a clip | of the matrix product's rate"
+    columns = "model | study, clips/s | musicrec, clips/s | ratio | processor s per clip, study | musicrec | ratio"
+    columns += " | network's share, study | musicrec | TFLOP per clip | of the matrix product's rate"
     columns += " | largest difference | cosine bf16 | cosine fp16"
     print(f"| {columns} |\n" + "|---" * len(columns.split("|")) + "|", flush=True)
     for name in arguments.models.split(","):

@@ -124,7 +124,7 @@ class EncodecMAE(Pretrained):
             text = gin.read_text(encoding="utf-8")
         source = weights.with_name("config.json")
         config = checkpoints.read_config(source)
-        checkpoints.demand(config, source, **_SUPPORTED)
+        checkpoints.check_config(config, source, **_SUPPORTED)
         heads = int(config.get("HEADS") or _number(text, "NUM_ENCODER_HEADS", _HEADS))
         seconds = _number(text, "MAX_AUDIO_DURATION", _CHUNK_V2S) if self._is_v2 else _CHUNK_V2S
         self._chunk = round(float(config.get("chunk_seconds", seconds)) * self.native_rate)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from musicrec.embeddings.base import AudioEmbedding
-from musicrec.embeddings.checkpoints import jukebox as files
 from musicrec.embeddings.checkpoints.cache import announce_licence
+from musicrec.embeddings.checkpoints.jukebox import CONFIG_FILE, PRIOR_FILE, VQVAE_FILE, Weights, open_weights
 from musicrec.embeddings.checkpoints.jukebox_download import ADDRESSES, published
 from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.jukebox import conditioning
@@ -65,7 +65,7 @@ class JukeMIR(AudioEmbedding):
         """Keeps the choices; nothing is read yet.
 
         Args:
-            name: names the files.
+            name: names the
             checkpoint: folder with vqvae.pth.tar and prior_level_2.pth.tar, and a config.json if its sizes are not
                 those of the published 5b; None = the published one, fetched into the user's cache.
             max_seconds: how much of a track is used; the peak is that of this part. None = all, the model takes 25 s.
@@ -92,7 +92,7 @@ class JukeMIR(AudioEmbedding):
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
         """Fetches or converts the weights if necessary and puts encoder and prior on a device."""
         folder = self._folder()
-        config = folder / files.CONFIG_FILE
+        config = folder / CONFIG_FILE
         self._sizes = sizes = Sizes.read(config) if config.is_file() else Sizes()
         layers = self.layer or sizes.layer
         if layers > sizes.prior.depth:
@@ -101,7 +101,7 @@ class JukeMIR(AudioEmbedding):
             log.info("%s: a GPU with extract.precision=fp16 is many times faster (docs/jukemir.md)", self.name)
         # On a CPU the stored half-precision matrices serve as they are; elsewhere the file must not stay in memory.
         mapped = device == "cpu" and precision != "bf16"
-        weights = files.open_weights(folder, sizes.vqvae.levels - 1, layers, mapped)
+        weights = open_weights(folder, sizes.vqvae.levels - 1, layers, mapped)
         self._hash = weights.identity
         if config.is_file():  # it decides the layer
             self._hash = hashlib.sha256(f"{self._hash} {config.read_text(encoding='utf-8')}".encode()).hexdigest()
@@ -153,7 +153,7 @@ class JukeMIR(AudioEmbedding):
         if not path.exists():
             raise MusicrecError(f"embedding.checkpoint: {path} does not exist; null fetches the published weights")
         folder = path.parent if path.is_file() else path
-        if not (folder / files.CONFIG_FILE).is_file():
+        if not (folder / CONFIG_FILE).is_file():
             announce_licence("Jukebox 5b", _LICENCE, _TERMS)
         return folder
 
@@ -164,7 +164,7 @@ class JukeMIR(AudioEmbedding):
         return torch.where(peak > 0, audio / peak, audio)[: self._sizes.max_samples]
 
 
-def _encoder(sizes: Sizes, weights: files.Weights, folder: Path) -> Encoder:
+def _encoder(sizes: Sizes, weights: Weights, folder: Path) -> Encoder:
     """Returns the encoder with its weights."""
     level = sizes.vqvae.levels - 1
     ours = {f"bottleneck.level_blocks.{level}.k": "k"}
@@ -172,15 +172,15 @@ def _encoder(sizes: Sizes, weights: files.Weights, folder: Path) -> Encoder:
     found = {ours[name]: weights.read(name).float() for name in weights.names if name in ours}
     with torch.device("meta"):
         encoder = Encoder(sizes.vqvae)
-    _assign(encoder, found, folder / files.VQVAE_FILE)
+    _assign(encoder, found, folder / VQVAE_FILE)
     return encoder
 
 
 def _prior(
-    sizes: Sizes, weights: files.Weights, folder: Path, layers: int, device: torch.device, dtype: torch.dtype
+    sizes: Sizes, weights: Weights, folder: Path, layers: int, device: torch.device, dtype: torch.dtype
 ) -> Prior:
     """Returns the prior with its weights on a device, put there one by one; the conditioning is folded into a table."""
-    path = folder / files.PRIOR_FILE
+    path = folder / PRIOR_FILE
     shapes = conditioning.table_shapes(sizes)
     tables = {name: weights.read(name) for name in shapes if name in weights.names}
     _compare(shapes, {name: tuple(table.shape) for name, table in tables.items()}, path)
@@ -221,6 +221,6 @@ def _compare(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[in
         if found.get(name) != shape:
             has = f"has shape {found[name]}" if name in found else "is missing"
             raise MusicrecError(
-                f"{path}: {name} {has}, {shape} is needed: not a file of Jukebox 5b, or a {files.CONFIG_FILE} beside "
+                f"{path}: {name} {has}, {shape} is needed: not a file of Jukebox 5b, or a {CONFIG_FILE} beside "
                 "it must give its sizes"
             )

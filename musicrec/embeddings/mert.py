@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicrec.embeddings.checkpoints.load import demand
+from musicrec.embeddings.checkpoints.load import check_config
 from musicrec.embeddings.checkpoints.published import PublishedWeights
 from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.wav2vec2 import ConvolutionalPositions, Wav2Vec2
@@ -79,7 +79,7 @@ class MERT(TimeMean):
 
 
 def _network(config: dict[str, Any], source: Path) -> Wav2Vec2:
-    demand(config, source, ("do_stable_layer_norm", "feat_extract_norm"), **_SUPPORTED)
+    check_config(config, source, ("do_stable_layer_norm", "feat_extract_norm"), **_SUPPORTED)
     kernel, groups = config["num_conv_pos_embeddings"], config["num_conv_pos_embedding_groups"]
     positions = ConvolutionalPositions(config["hidden_size"], kernel, groups)
     # Both values load the same tensors without complaint; 330M has true, 95M false.

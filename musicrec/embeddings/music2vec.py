@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicrec.embeddings.checkpoints.load import demand
+from musicrec.embeddings.checkpoints.load import check_config
 from musicrec.embeddings.checkpoints.published import PublishedWeights
 from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.wav2vec2 import StackedPositions, Wav2Vec2
@@ -75,7 +75,7 @@ class Music2Vec(TimeMean):
 
 
 def _network(config: dict[str, Any], source: Path) -> Wav2Vec2:
-    demand(config, source, **_SUPPORTED)
+    check_config(config, source, **_SUPPORTED)
     positions = StackedPositions(
         config["hidden_size"],
         config.get("conv_pos_kernel_size", _POSITION_KERNEL),

@@ -102,11 +102,11 @@ class MusicFM(TimeMean):
         trained_on = next((name for name in ("fma", "msd") if name in weights.name), self.trained_on)
         source = checkpoints.find_file(weights, "*stats.json", prefer=trained_on)
         statistics = checkpoints.read_config(source)
-        checkpoints.demand(statistics, source, _STATISTICS)
+        checkpoints.check_config(statistics, source, _STATISTICS)
         source = weights.with_name("config.json")
         config = checkpoints.read_config(source)
         config |= config.get("transformers_config", {})
-        checkpoints.demand(config, source, **_SUPPORTED)
+        checkpoints.check_config(config, source, **_SUPPORTED)
         state = checkpoints.tensors(checkpoints.read(weights), weights)
         state = {name.removeprefix("model."): value for name, value in state.items()}
         state = {_SPECTROGRAM.get(name, name): value for name, value in state.items()}

@@ -27,7 +27,7 @@ class Precomputed(Embedding):
     - `.npy`: (rows, dim), with the ids in `ids` or in a file of the same name with the extension .txt or .csv beside it
       (one per line, or the column `trackid` or `track_id`). Without ids, row i is track idx i.
 
-    Without a path it is `embeddings/{name}.npy` of the workspace, as it lies there.
+    Without a path it is `embeddings/{name}.npy` of the workspace.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ _TIMEOUT = 10.0
 def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) -> Path:
     """Returns the folder of the hub's cache that has the files of a model; downloads what is missing.
 
-    Cached files are used without asking the hub, so jobs without network run, and all jobs of a sweep alike.
+    Cached files are used without asking the hub, so jobs need no network and a whole sweep uses the same files.
 
     Args:
         repository: "owner/name".

@@ -49,7 +49,7 @@ class ModelFile(TorchFile):
     """The tensors of the dictionary `model` in one of the upstream's files, by name.
 
     Attributes:
-        entries: name -> where it lies; a prefix `module.` is removed.
+        entries: name -> where it is stored; a prefix `module.` is removed.
 
     Raises:
         MusicrecError: unreadable, damaged or not such a file.

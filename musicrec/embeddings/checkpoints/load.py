@@ -74,7 +74,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def demand(config: dict[str, Any], path: Path, needed: Iterable[str] = (), **allowed: Any) -> None:
+def check_config(config: dict[str, Any], path: Path, needed: Iterable[str] = (), **allowed: Any) -> None:
     """Refuses a configuration by the name of the first key that is missing or has a value that is not supported.
 
     Args:
@@ -103,7 +103,7 @@ def read(path: Path) -> dict[str, Any]:
         except pickle.UnpicklingError:
             file = TorchFile(path)
             content = file.filled(file.content)
-            log.info("%s holds objects besides its tensors; they were left out, unread", path)
+            log.info("%s holds objects besides its tensors; they were skipped", path)
     except _DAMAGE + (SafetensorError,) as error:
         raise MusicrecError(f"{path} is damaged or not a checkpoint ({first_line(error)}); fetch it again") from None
     if not isinstance(content, dict):

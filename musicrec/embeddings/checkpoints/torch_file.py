@@ -1,7 +1,7 @@
 """TorchFile: the tensors of a file written by `torch.save`, one at a time, without running anything it names.
 
 `torch.load` cannot do this for files from before torch 1.6: it reads them whole. Both formats are a pickle that
-describes the tensors, and their bytes beside it: as members of a zip archive (since 1.6), or one after the other behind
+describes the tensors, and their bytes beside it: as members of a zip archive (since 1.6), or one after the other after
 the pickle. The pickle is read by an unpickler for which every class and function of the file is an empty shell.
 """
 
@@ -105,7 +105,7 @@ def _tensor(
     if any(length > 1 and step != wanted for length, step, wanted in zip(shape, stride, expected[::-1], strict=True)):
         return _Shell()  # not contiguous: nothing that is wanted here
     if offset < 0 or offset + elements > available:
-        raise pickle.UnpicklingError("a tensor lies outside of its storage")
+        raise pickle.UnpicklingError("a tensor exceeds its storage")
     return Entry(kind, tuple(shape), key, offset * width, elements * width)
 
 

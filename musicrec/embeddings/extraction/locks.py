@@ -1,6 +1,6 @@
 """Locks that keep two processes off one embedding or shard.
 
-They are files beside the embedding, released by the system when a process dies, however it dies.
+They are files beside the embedding, released by the system when a process ends, even if it is killed.
 """
 
 from __future__ import annotations

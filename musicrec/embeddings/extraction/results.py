@@ -60,7 +60,7 @@ class Failed:
 
     Attributes:
         row: of the track.
-        reason: why, for people.
+        reason: why.
         signature: of its file, see `signature`; None if there is no file.
         seconds: time spent by kind of work.
     """

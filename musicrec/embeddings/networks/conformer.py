@@ -134,7 +134,7 @@ class ConvolutionModule(nn.Module):
 
 
 def _turns(frames: int, head_dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns cosine and sine by position, each (frames, 1, head dim); both halves of a head turn alike."""
+    """Returns cosine and sine by position, each (frames, 1, head dim); the same for both halves of a head."""
     frequency = base ** -(torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
     angle = torch.arange(frames, device=device, dtype=torch.float32)[:, None] * frequency
     angle = torch.cat([angle, angle], dim=1)[:, None]

@@ -30,7 +30,7 @@ def build(path: Path, network: Callable[[dict[str, Any], Path], Wav2Vec2]) -> Bu
     weights = path if path.is_file() else checkpoints.find_file(path, "model.safetensors", "pytorch_model.bin")
     source = checkpoints.find_file(path, "config.json")
     config = checkpoints.read_config(source)
-    checkpoints.demand(config, source, SIZES)
+    checkpoints.check_config(config, source, SIZES)
     with torch.device("meta"):
         net = network(config, source)
     state = checkpoints.tensors(checkpoints.read(weights), weights)
