@@ -6,7 +6,7 @@ Usage:
     python benchmarks/extract.py memory                resident memory of all processes over 2,000 clips
     python benchmarks/extract.py precision FOLDER...   what bf16 and fp16 change, on audio of your own
 
-Medians of --runs runs that take turns, so that whatever else the machine does hits both. Results: RESULTS.md.
+Medians of --runs alternating runs, so that other load on the machine affects both. Results: RESULTS.md.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import torch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from musicrec.audio.decode import AudioError, load_audio  # noqa: E402
+from musicrec.audio.library import scan  # noqa: E402
+from musicrec.embeddings.musicnn import MusicNN  # noqa: E402
+
 SOURCE = ROOT / "tests" / "golden" / "musicnn" / "etr_spunkyrace_44k_stereo.mp3"
 PACKAGES = ["tensorflow-cpu==2.15.1", "keras==2.15.0", "numpy==1.26.4", "librosa==0.10.2.post1"]
 
@@ -83,8 +90,6 @@ print(json.dumps([end - begin for begin, end in zip(start, clock())]))
 
 def make_clips(folder: Path, count: int, seconds: float) -> list[Path]:
     """Returns stereo 44.1 kHz MP3s of real music, looped to a length and each of its own loudness."""
-    import soundfile
-
     music, rate = soundfile.read(SOURCE, dtype="float32")
     frames = int(rate * seconds)
     looped = np.tile(music, (-(-frames // len(music)) + 1, 1))
@@ -139,8 +144,8 @@ def speed(arguments: argparse.Namespace) -> None:
                 wall.setdefault(name, []).append(took / count)
                 processor.setdefault(name, []).append(used / count)
             shown = ", ".join(f"{name} {values[-1]:.2f}" for name, values in wall.items())
-            print(f"run {run + 1} (load before it {load:.1f}): seconds a track: {shown}", flush=True)
-        print("\n| extractor | tracks/s | ratio | processor s a track | ratio |\n|---|---|---|---|---|")
+            print(f"run {run + 1} (load before it {load:.1f}): seconds per track: {shown}", flush=True)
+        print("\n| extractor | tracks/s | ratio | processor s per track | ratio |\n|---|---|---|---|---|")
         for name in wall:
             median = statistics.median(wall[name])
             used = statistics.median(processor[name])
@@ -155,11 +160,6 @@ def speed(arguments: argparse.Namespace) -> None:
 
 def shares(seconds: dict[str, float], clip: Path) -> None:
     """Prints where the processor time of an extraction went."""
-    import torch
-
-    from musicrec.audio.decode import load_audio
-    from musicrec.embeddings.musicnn import MusicNN
-
     torch.set_num_threads(1)
     model = MusicNN()
     model.load()
@@ -227,12 +227,6 @@ def resident(pid: int) -> int:
 
 def precision(arguments: argparse.Namespace) -> None:
     """Prints how far half precision is from fp32 and how long it takes, per clip on one core."""
-    import torch
-
-    from musicrec.audio.decode import AudioError, load_audio
-    from musicrec.audio.library import scan
-    from musicrec.embeddings.musicnn import MusicNN
-
     torch.set_num_threads(1)
     files = [path for folder in arguments.folders for path in scan(folder).values()]
     waves = []
@@ -252,7 +246,7 @@ def precision(arguments: argparse.Namespace) -> None:
         took[name] = (time.perf_counter() - start) / len(waves)
     exact = tables["fp32"]
     print(f"{len(waves)} clips; nearest = share of clips whose nearest neighbour by cosine stays the same\n")
-    print("| precision | largest difference | least cosine | nearest | s a clip |\n|---|---|---|---|---|")
+    print("| precision | largest difference | least cosine | nearest | s per clip |\n|---|---|---|---|---|")
     for name, table in tables.items():
         cosine = (table * exact).sum(1) / np.linalg.norm(table, axis=1) / np.linalg.norm(exact, axis=1)
         same = (nearest(table) == nearest(exact)).mean()

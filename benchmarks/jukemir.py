@@ -7,7 +7,7 @@ Usage:
     python benchmarks/jukemir.py memory                  a made-up checkpoint of 72 layers, half of which are needed
     python benchmarks/jukemir.py memory --full           the same at the published size: 10 GB of zeros in a sparse file
 
-Medians of --runs runs that take turns. The limit is the time that the arithmetic takes at the speed of one large matrix
+Medians of --runs alternating runs. The limit is the time that the arithmetic takes at the speed of one large matrix
 product on the same device, in the same precision. Results: RESULTS.md.
 """
 
@@ -108,8 +108,8 @@ def straightforward(prior: Prior, sizes: PriorSizes, codes: list[Tensor]) -> Ten
 def _masked_layer(hidden: Tensor, layer: Layer, number: int, sizes: PriorSizes) -> Tensor:
     """Returns a layer's output for one clip, (length, width)."""
     dtype, length = hidden.dtype, len(hidden)
-    place = torch.arange(length, device=hidden.device)
-    row, column = place // sizes.block, place % sizes.block
+    position = torch.arange(length, device=hidden.device)
+    row, column = position // sizes.block, position % sizes.block
     mask = [
         (row[:, None] == row) & (column <= column[:, None]),
         (column[:, None] == column) & (row <= row[:, None]),
@@ -210,7 +210,7 @@ def clip(arguments: argparse.Namespace) -> None:
     encoder = [
         seconds_of(lambda: model._encoder(model._normalise(waves[0])), device) for _ in range(max(3, arguments.runs))
     ]
-    print(f"{device}, {dtype}, {layers} layers of width {sizes.width}: {statistics.median(whole):.3f} s a clip,")
+    print(f"{device}, {dtype}, {layers} layers of width {sizes.width}: {statistics.median(whole):.3f} s per clip,")
     print(f"of which encoder {statistics.median(encoder):.3f} s")
     if device != "cpu":
         print(f"GPU memory at most {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
@@ -262,7 +262,7 @@ def load_once(file: str, way: str, precision: str, folder: Path) -> None:
 def full_memory() -> None:
     """Prints what loading takes at the published size, from a file in the legacy format that holds zeros."""
     sizes = Sizes()
-    shapes = conditioning.table_shapes(sizes)
+    shapes: dict[str, tuple[int, ...]] = {**conditioning.table_shapes(sizes)}
     width = sizes.prior.width
     shapes |= {"prior.x_emb.weight": (2048, width), "prior.pos_emb.pos_emb": (sizes.prior.n_ctx, width)}
     with torch.device("meta"):
@@ -295,7 +295,7 @@ class _Tensor:
 
     def __init__(self, storage: _Storage, shape: tuple[int, ...]):
         stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        self._arguments = (storage, 0, shape, stride, False, OrderedDict())
+        self._arguments = (storage, 0, shape, stride, False, OrderedDict[str, Tensor]())
 
     def __reduce__(self) -> tuple[object, ...]:
         return torch._utils._rebuild_tensor_v2, self._arguments

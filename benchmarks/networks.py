@@ -1,4 +1,4 @@
-"""The transformers at their published sizes, with random weights: speed against the study's way, and half precision.
+"""The transformers at their published sizes, with random weights: speed against the study's way, and precision.
 
 Usage:
     python benchmarks/networks.py                                    all of them on this machine
@@ -24,14 +24,20 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import EncodecConfig, EncodecModel, Wav2Vec2ConformerConfig
+from transformers.audio_utils import mel_filter_bank
+from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoder
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]  # the name extract is a script in both
 
 from extract import make_clips  # noqa: E402
 from musicrec.audio.decode import load_audio  # noqa: E402
+from musicrec.embeddings import store  # noqa: E402
 from musicrec.embeddings.encodecmae import EncodecMAE  # noqa: E402
 from musicrec.embeddings.extraction.extract import extract  # noqa: E402
 from musicrec.embeddings.mert import MERT  # noqa: E402
@@ -73,9 +79,6 @@ class Transformers(Reference):
     def __init__(
         self, embedding: Callable[..., Pretrained], kind: str, options: dict[str, Any], folder: Path, **sizes: Any
     ):
-        import transformers
-        from safetensors.torch import save_file
-
         super().__init__(embedding, options, folder)
         config = getattr(transformers, f"{kind}Config")(**sizes)
         config._attn_implementation = "eager"
@@ -105,10 +108,6 @@ class Musicfm(Reference):
     """MusicFM: its convolutions and transformers' conformer."""
 
     def __init__(self, folder: Path):
-        from transformers import Wav2Vec2ConformerConfig
-        from transformers.audio_utils import mel_filter_bank
-        from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoder
-
         super().__init__(MusicFM, STUDY | {"pooling": "time"}, folder)
         config = Wav2Vec2ConformerConfig(
             hidden_size=1024,
@@ -141,8 +140,6 @@ class Encodecmae(Reference):
     """EnCodec-MAE: transformers' EnCodec and a plain ResiDual transformer, chunk by chunk."""
 
     def __init__(self, folder: Path, dim: int = 768, hidden: int = 4096, depth: int = 10, heads: int = 12):
-        from transformers import EncodecConfig, EncodecModel
-
         super().__init__(EncodecMAE, {"max_seconds": 30}, folder)
         self.heads = heads
         self.encoder = EncodecModel(EncodecConfig()).encoder
@@ -174,6 +171,7 @@ class Encodecmae(Reference):
         first = self.projection(self.encoder(wave).transpose(1, 2))
         second = first = first + _sinusoids(first.shape[1], first.shape[2], first.device)
         for layer in self.layers:
+            assert isinstance(layer, nn.ModuleDict)
             query, key, value = (
                 layer[f"att_layer_{part}"](first).unflatten(2, (-1, self.heads)).permute(0, 3, 1, 2)
                 for part in ("wq", "wk", "wv")
@@ -227,8 +225,9 @@ def ours(
     begin += 2 * (time.process_time() - begin)  # it is loaded once more below
     extract(embedding, workspace, tracks, files, device=device, precision=precision, batch_size=batch)
     used = time.process_time() - begin
-    info = json.loads(workspace.embedding_info(embedding.name).read_text())
-    seconds = info["throughput"]["seconds"]
+    info = store.read_info(workspace.embedding_info(embedding.name))
+    assert info is not None
+    seconds = info.throughput["seconds"]
     return np.load(workspace.embedding(embedding.name)), seconds, used + seconds["decode"] + seconds["resample"]
 
 
@@ -239,7 +238,7 @@ def operations(embedding: Pretrained) -> float:
     with FlopCounterMode(display=False) as counter:
         if isinstance(embedding, EncodecMAE):
             embedding.embed([np.zeros(samples, dtype=np.float32)])
-        else:  # nothing is calculated on this device
+        else:  # nothing is computed on this device
             shape = (1, 128, samples // 240) if isinstance(embedding, MusicFM) else (1, samples)
             for _ in embedding._net.to("meta")(torch.zeros(shape, device="meta")):
                 pass
@@ -247,7 +246,7 @@ def operations(embedding: Pretrained) -> float:
 
 
 def attainable(device: str, precision: str) -> float:
-    """Returns the operations a second that a large matrix product reaches on this device."""
+    """Returns the operations per second that a large matrix product reaches on this device."""
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     size = 8192 if device.startswith("cuda") else 2048
     matrix = torch.randn(size, size, device=device, dtype=kind)
@@ -288,8 +287,8 @@ def main() -> None:
     torch.manual_seed(0)
     rate = attainable(arguments.device, arguments.precision)
     print(f"{arguments.device}, musicrec in {arguments.precision}; a large matrix product: {rate / 1e12:.3f} TFLOP/s")
-    columns = "model | study, clips/s | musicrec, clips/s | ratio | processor s a clip, study | musicrec | ratio"
-    columns += " | network's share, study | musicrec | TFLOP a clip | of the matrix product's rate"
+    columns = "model | study, clips/s | musicrec, clips/s | ratio | processor s per clip, study | musicrec | ratio"
+    columns += " | network's share, study | musicrec | TFLOP per clip | of the matrix product's rate"
     columns += " | largest difference | cosine bf16 | cosine fp16"
     print(f"| {columns} |\n" + "|---" * len(columns.split("|")) + "|", flush=True)
     for name in arguments.models.split(","):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicrec.errors import MusicrecError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -72,12 +74,19 @@ def parquet_metadata(path: str | Path) -> dict[str, Any]:
 
 
 @contextmanager
-def exclusive(path: str | Path, waiting: str) -> Iterator[None]:
+def exclusive(
+    path: str | Path, waiting: str | None = None, *, patience: float | None = None, refusal: str = ""
+) -> Iterator[None]:
     """Holds a lock file, so that two processes that need the same missing thing make it once.
 
     Args:
         path: the lock file; released also when the process dies.
         waiting: logged once if another process holds it.
+        patience: seconds to wait for another process; None = as long as it takes.
+        refusal: the message if it takes longer.
+
+    Raises:
+        MusicrecError: another process still held the lock after `patience`.
     """
     from filelock import FileLock, Timeout
 
@@ -87,8 +96,12 @@ def exclusive(path: str | Path, waiting: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logging.getLogger(__name__).info(waiting)
-        lock.acquire()
+        if waiting:
+            logging.getLogger(__name__).info(waiting)
+        try:
+            lock.acquire(timeout=-1 if patience is None else patience)
+        except Timeout:
+            raise MusicrecError(refusal) from None
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,24 +17,24 @@ import numpy as np
 
 from musicrec.audio.decode import Audio, AudioError, decode
 
-# Files a worker is ahead by, enough to even out long and short tracks; and samples beyond which no further file is
-# begun, 256 MB, so that hour-long ones do not add up.
+# Files that a worker is ahead by, enough to even out long and short tracks; and samples above which no further file is
+# started, 256 MB, so that hour-long files do not add up.
 _AHEAD = 2
 _AHEAD_SAMPLES = 1 << 26
 
 
 def decode_ahead(
     paths: Iterable[Path], sample_rate: int | None, max_seconds: float | None, workers: int
-) -> Iterator[Audio | AudioError]:
+) -> Generator[Audio | AudioError, None, None]:
     """Yields what `decode` gives or raises for each path, in the order of `paths`.
 
-    A file that kills its worker (a decoder's crash) is that file's `AudioError`; the worker is replaced.
+    If a file kills its worker (a crash of the decoder), its result is an `AudioError`, and the worker is replaced.
 
     Args:
-        paths: read as slowly as the results are taken.
+        paths: read only a little faster than the results are taken.
         sample_rate: Hz; None = each file's own.
         max_seconds: what to decode of each file; None = all.
-        workers: processes; 0 decodes here.
+        workers: processes; 0 decodes in this one.
     """
     if workers == 0:
         for path in paths:
@@ -89,10 +89,10 @@ class _Pool:
 
 
 class _Worker:
-    """The near end of `musicrec.audio.worker`."""
+    """This process's side of `musicrec.audio.worker`."""
 
     def __init__(self) -> None:
-        # In its own session, so that Ctrl-C reaches only the parent; decoders' complaints on stderr are dropped, the
+        # In its own session, so that Ctrl-C reaches only the parent. What decoders print to stderr is dropped; the
         # reasons come back as answers.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "musicrec.audio.worker"],
@@ -104,7 +104,7 @@ class _Worker:
         )
 
     def ask(self, path: Path, sample_rate: int | None, max_seconds: float | None) -> Audio | AudioError | None:
-        """Returns the answer, or None if the worker died of the question."""
+        """Returns the answer, or None if the worker crashed on this file."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
         request = {"path": str(Path(path).absolute()), "sample_rate": sample_rate, "max_seconds": max_seconds}
@@ -132,7 +132,7 @@ class _Worker:
     def close(self) -> str:
         """Ends the process; returns how it ended."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(OSError):  # dead already
+        with contextlib.suppress(OSError):  # already dead
             self._process.stdin.close()
         self._process.stdout.close()
         status = self._process.wait()

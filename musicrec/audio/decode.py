@@ -1,4 +1,4 @@
-"""From a file to a mono float32 waveform at the model's sample rate; unreadable files give `AudioError`."""
+"""Decodes a file to a mono float32 waveform at the model's sample rate; unreadable files give `AudioError`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
+import soundfile
 
 from musicrec.audio.resample import resample
 from musicrec.errors import MusicrecError
 
-# Frames decoded at a time: bounds the memory of multi-channel files and of headers that promise too much.
+# Frames decoded at a time: bounds the memory for multi-channel files and for headers that promise too much.
 _BLOCK = 1 << 18
 _SMALL_BLOCK = 1 << 10
-# libsndfile's number of frames where a stream does not say: the largest integer.
+# libsndfile's number of frames if a stream does not say: the largest integer.
 _UNKNOWN_LENGTH = 1 << 60
 # The longest page of an Ogg stream in bytes, and the flag of its last page (RFC 3533, section 6).
 _OGG_PAGE = 65_307
@@ -35,7 +36,7 @@ _FFMPEG_MAGIC = ((4, b"ftyp"), (0, b"\x30\x26\xb2\x75"), (0, b"\x1a\x45\xdf\xa3"
 _FFMPEG_FORMATS = (
     "mov,asf,matroska,avi,flv,mpeg,mpegts,aac,mp3,ogg,flac,wav,w64,aiff,caf,au,ape,wv,tta,mpc,mpc8,amr,ac3,eac3,dts,dsf"
 )
-_ADTS_SUFFIXES = {".aac"}  # no magic number of its own: its sync word is that of MPEG audio
+_ADTS_SUFFIXES = {".aac"}  # has no magic number of its own: its sync word is that of MPEG audio
 
 _UNDECODABLE = "not decodable as audio"
 
@@ -51,7 +52,7 @@ class Audio:
     Attributes:
         wave: (samples,) float32, mono. Not clipped, normalised or trimmed.
         rate: samples per second of `wave`.
-        note: what was wrong though a waveform came out ("truncated: ..."), else None.
+        note: what was wrong although there is a waveform ("truncated: ..."), else None.
         decode_seconds: time spent in decoding.
         resample_seconds: time spent in resampling.
     """
@@ -70,7 +71,7 @@ def load_audio(path: str | Path, sample_rate: int, max_seconds: float | None = N
     ceil(n * sample_rate / file rate) samples, which reproduces librosa >= 0.10 bit by bit.
 
     Args:
-        path: WAV, FLAC, OGG, MP3, OPUS and what else libsndfile reads; other containers (M4A, WMA, video) need the
+        path: WAV, FLAC, OGG, MP3, OPUS and whatever else libsndfile reads; other containers (M4A, WMA, video) need the
             ffmpeg program on the PATH.
         sample_rate: Hz.
         max_seconds: only this much from the start is decoded; None = all.
@@ -102,12 +103,10 @@ def decode(path: str | Path, sample_rate: int | None, max_seconds: float | None 
 
 def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str | None]:
     """Returns the mono signal at the file's own rate, that rate and a note; tries libsndfile, then ffmpeg."""
-    import soundfile
-
     try:
         status = path.stat()
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
-            raise AudioError("not a file: a pipe or socket")  # opening one would wait for ever
+            raise AudioError("not a file: a pipe or socket")  # opening one would wait forever
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
@@ -123,7 +122,7 @@ def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, i
             pass  # its reasons mislead: a text file named .mp3 "does not exist"
         else:
             if note and ffmpeg and head.startswith(b"OggS"):
-                # libsndfile 1.2.2 breaks off whole Opus streams whose header says less than 48 kHz.
+                # libsndfile 1.2.2 truncates intact Opus streams whose header says less than 48 kHz.
                 other, other_rate, other_note = _read_ffmpeg(ffmpeg, path, max_seconds)
                 if len(other) / other_rate > len(mono) / rate + 0.1:
                     return other, other_rate, other_note
@@ -137,8 +136,6 @@ def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, i
 
 def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -> tuple[np.ndarray, int, str | None]:
     """Decodes by libsndfile, `size` frames at a time."""
-    import soundfile
-
     blocks: list[np.ndarray] = []
     frames = 0
     damaged = False
@@ -156,10 +153,10 @@ def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -
             blocks.append(_mono(block))
             frames += len(block)
     if damaged and size > _SMALL_BLOCK:
-        # The error took the block with it: up to the damage it is still music.
+        # The whole block was lost to the error; with smaller blocks, more of the music before the damage is decoded.
         return _read_soundfile(path, max_seconds, _SMALL_BLOCK)
     mono = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
-    # MP3 headers without a frame count are estimates: a hundredth less than promised is no damage.
+    # MP3 headers without a frame count are estimates: one percent less than promised is not damage.
     if damaged or (frames < wanted and frames < 0.99 * promised < _UNKNOWN_LENGTH):
         length = f" of {promised / rate:.1f}" if promised < _UNKNOWN_LENGTH else ""
         return mono, rate, f"truncated: {frames / rate:.1f}{length} s decoded"
@@ -168,9 +165,9 @@ def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -
 
 
 def _cut_off(path: Path) -> str | None:
-    """Returns what shows that a WAV, AIFF or OGG file lacks its end, None if nothing does.
+    """Returns the evidence that a WAV, AIFF or OGG file lacks its end, None if there is none.
 
-    libsndfile takes the length of these from what is there, so it never misses anything.
+    libsndfile takes their length from the bytes that are there, so it reports nothing.
     """
     with path.open("rb") as file:
         magic, length = file.read(4), file.read(4)
@@ -181,7 +178,7 @@ def _cut_off(path: Path) -> str | None:
     if magic in order:
         promised = int.from_bytes(length, order[magic])
         missing = 8 + promised - size
-        # A stream of unknown length has the largest size; careless programs are out by a few bytes.
+        # A stream of unknown length has the largest size; careless programs are off by a few bytes.
         return f"{missing} bytes are missing" if missing > 64 and promised < 0xFFFFFF00 else None
     if magic == b"OggS":
         page = tail[tail.rfind(b"OggS") :]
@@ -197,19 +194,19 @@ def _mono(block: np.ndarray) -> np.ndarray:
 
 
 def _read_ffmpeg(ffmpeg: str, path: Path, max_seconds: float | None) -> tuple[np.ndarray, int, str | None]:
-    """Decodes by the ffmpeg program, at the file's own rate and channels: the mixing and resampling stay ours.
+    """Decodes by the ffmpeg program, at the file's own rate and channels: mixing and resampling are done here.
 
     The pipe carries Sun AU, whose 24-byte header has rate and channels and may leave the length open. Where to stop is
-    ours too: ffmpeg's own limit counts from the first timestamp, which some containers set well before the sound.
+    also decided here: ffmpeg's own limit counts from the first timestamp, which may be well before the sound.
     """
-    # A file that poses as a playlist must not make ffmpeg open anything else.
+    # A file that pretends to be a playlist must not make ffmpeg open anything else.
     safe = ["-protocol_whitelist", "file", "-format_whitelist", _FFMPEG_FORMATS]
     command = [ffmpeg, "-nostdin", "-v", "error", *safe, "-i", f"file:{path}", "-map", "0:a:0"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-    # Complaints go to a file: a second pipe that nobody reads meanwhile could fill up and block ffmpeg.
+    # Error messages go to a file: a second pipe that nobody reads meanwhile could fill up and block ffmpeg.
     with (
-        tempfile.TemporaryFile() as complaints,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process,
+        tempfile.TemporaryFile() as messages,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process,
     ):
         assert process.stdout is not None
         header = process.stdout.read(24)
@@ -230,8 +227,8 @@ def _read_ffmpeg(ffmpeg: str, path: Path, max_seconds: float | None) -> tuple[np
                     process.kill()
                     break
         process.wait()
-        complaints.seek(0)
-        message = complaints.read().decode(errors="replace").strip()
+        messages.seek(0)
+        message = messages.read().decode(errors="replace").strip()
     last = message.splitlines()[-1].removeprefix(f"file:{path}: ") if message else ""
     if not blocks:
         raise AudioError(f"{_UNDECODABLE} (ffmpeg: {last or 'no audio samples'})")

@@ -10,21 +10,21 @@ from musicrec.errors import MusicrecError
 
 log = logging.getLogger(__name__)
 
-# Endings taken for audio. Of two files that differ only in the ending, the earlier in this list is used.
+# Extensions of audio files. Of two files that differ only in their extension, the one listed first is used.
 SUFFIXES = (
     *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au", ".snd"),  # lossless
     *(".opus", ".ogg", ".oga", ".mp3", ".mp2"),
     *(".m4a", ".aac", ".wma", ".mp4", ".m4b", ".mka", ".mkv", ".webm", ".mov", ".avi"),  # by ffmpeg
 )
-_PREFERENCE = {suffix: place for place, suffix in enumerate(SUFFIXES)}
+_PREFERENCE = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
 
 
 def scan(audio_dir: str | Path) -> dict[str, Path]:
     """Returns track id -> file for every audio file below `audio_dir`, sorted by track id.
 
-    The track id is the path below `audio_dir` without its ending, with forward slashes. Hidden files and folders are
-    passed over; links to folders are followed. Two files with the same id (song.flac, song.mp3): the lossless one
-    counts, and a warning says how many were passed over.
+    The track id is the path below `audio_dir` without its extension, with forward slashes. Hidden files and folders are
+    skipped; links to folders are followed. Two files with the same id (song.flac, song.mp3): the lossless one
+    is used, and a warning says how many were skipped.
 
     Raises:
         MusicrecError: no such folder, or no audio files in it.
@@ -50,16 +50,18 @@ def scan(audio_dir: str | Path) -> dict[str, Path]:
                 continue
         files[track_id] = path
     if unnameable:
-        log.warning("%s: %d files passed over, their names are not valid UTF-8", root, unnameable)
+        log.warning("%s: %d files skipped: their names are not valid UTF-8", root, unnameable)
     if doubles:
-        log.warning("%s: %d files passed over, same name but for the ending, e.g. %s", root, len(doubles), doubles[0])
+        log.warning(
+            "%s: %d files skipped: same name with a different extension, e.g. %s", root, len(doubles), doubles[0]
+        )
     if not files:
-        raise MusicrecError(f"{root} holds no audio files; endings looked for: {' '.join(SUFFIXES)}")
+        raise MusicrecError(f"{root} contains no audio files; extensions looked for: {' '.join(SUFFIXES)}")
     return dict(sorted(files.items()))
 
 
 def _audio_files(root: Path) -> list[Path]:
-    """Returns all visible files with an audio ending, each folder visited once however many links lead to it."""
+    """Returns all visible files with an audio extension; each folder is visited once, however many links lead to it."""
     found = []
     visited = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
+import torch
+import torch.nn.functional as F
 
 # Slaney's Auditory Toolbox (1998): 200/3 Hz per mel up to 1000 Hz (= 15 mel), then 27 steps per factor 6.4.
 _HZ_PER_MEL = 200.0 / 3.0
@@ -34,7 +32,7 @@ def mel_filterbank(
 ) -> np.ndarray:
     """Returns Slaney mel triangles with unit area, (n_mels, n_fft // 2 + 1) float32.
 
-    Calculated in float64 and rounded before and after the area normalisation, in that order, which makes the matrix
+    Computed in float64 and rounded before and after the area normalisation, in that order, which makes the matrix
     equal librosa's in every bit.
 
     Args:
@@ -59,10 +57,10 @@ def centre_pad(wave: torch.Tensor, n_fft: int, mode: str = "constant") -> torch.
     """Returns `wave` (samples,) with n_fft // 2 samples added on both sides, so that frame t is centred on t * hop.
 
     Args:
+        wave: (samples,).
+        n_fft: length of the transform, samples.
         mode: "constant" adds zeros (librosa >= 0.10), "reflect" mirrors the signal (librosa before that).
     """
-    import torch.nn.functional as F
-
     half = n_fft // 2
     if mode == "constant":
         return F.pad(wave, (half, half))
@@ -72,18 +70,14 @@ def centre_pad(wave: torch.Tensor, n_fft: int, mode: str = "constant") -> torch.
 def power_spectrogram(padded: torch.Tensor, window: torch.Tensor, hop: int) -> torch.Tensor:
     """Returns |X|^2 of every whole frame of `padded`, (frames, n_fft // 2 + 1), n_fft being the window's length.
 
-    Pass a slice of a padded signal to transform a part of a long one: frames are independent of each other, so the
-    numbers are those of the whole.
+    Pass a slice of a padded signal to transform a part of a long one: frames are independent of each other, so
+    the numbers are the same.
     """
-    import torch
-
     frames = padded.unfold(0, len(window), hop)
     spectrum = torch.view_as_real(torch.fft.rfft(frames * window))
     return spectrum.square().sum(-1)
 
 
 def hann(length: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Returns the periodic Hann window (`sym=False`), calculated in float64, as (length,) float32."""
-    import torch
-
+    """Returns the periodic Hann window (`sym=False`), computed in float64, as (length,) float32."""
     return torch.hann_window(length, periodic=True, dtype=torch.float64).to(device, torch.float32)

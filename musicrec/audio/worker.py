@@ -1,8 +1,8 @@
-"""A process that decodes files for another one: `python -m musicrec.audio.worker`, spoken to by `musicrec.audio.ahead`.
+"""A process that decodes files for another one: `python -m musicrec.audio.worker`, driven by `musicrec.audio.ahead`.
 
 A request is one line of JSON on stdin: path, sample_rate, max_seconds. The answer is one line of JSON on stdout
-(samples, rate, note, decode_seconds, resample_seconds, or error), followed by the samples as raw float32. It ends with
-stdin.
+(samples, rate, note, decode_seconds, resample_seconds, or error), followed by the samples as raw float32. It exits
+at the end of stdin.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from musicrec.audio.decode import AudioError, decode
 
 def main() -> None:
     """Answers requests until stdin ends."""
-    # What a C library prints must not get between the answers: stdout is kept for us, and 1 becomes 2.
+    # What a C library prints must not get between the answers: they go to a copy of stdout, and descriptor 1 becomes 2.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
@@ -34,7 +34,7 @@ def main() -> None:
             }
         except AudioError as error:
             answer = {"error": str(error)}
-        except Exception as error:  # whatever a file does to a decoder is that file's failure, not the run's
+        except Exception as error:  # whatever a file does to a decoder, only that file fails
             answer = {"error": f"the decoder failed: {type(error).__name__}: {error}"}
         answers.write(json.dumps(answer).encode() + b"\n" + samples)
         answers.flush()

@@ -1,4 +1,4 @@
-"""JukeMIR: the middle of Jukebox's 5-billion-parameter prior as a description of a clip.
+"""JukeMIR: activations from the middle of Jukebox's 5-billion-parameter prior.
 
 Castellon, Donahue, Liang: "Codified audio language modeling learns useful representations for music information
 retrieval", ISMIR 2021: audio is encoded by Jukebox's VQ-VAE (Dhariwal et al., 2020), and the activations of the 36th of
@@ -11,29 +11,33 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from musicrec.embeddings.base import AudioEmbedding
-from musicrec.embeddings.checkpoints import jukebox as files
 from musicrec.embeddings.checkpoints.cache import announce_licence
+from musicrec.embeddings.checkpoints.jukebox import CONFIG_FILE, PRIOR_FILE, VQVAE_FILE, Weights, open_weights
 from musicrec.embeddings.checkpoints.jukebox_download import ADDRESSES, published
+from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.jukebox import conditioning
 from musicrec.embeddings.networks.jukebox.encoder import Encoder
 from musicrec.embeddings.networks.jukebox.prior import Prior
 from musicrec.embeddings.networks.jukebox.sizes import Sizes
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 
 log = logging.getLogger(__name__)
 
+# Layers of the published prior.
+_DEPTH = 72
 _LICENCE = "OpenAI's Noncommercial Use License (code, weights and what is made with them: not for commercial purposes)"
 _TERMS = "https://github.com/openai/jukebox/blob/master/LICENSE"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Codes that go through the prior at once, whatever the batch: four clips of 24 s fill a GPU.
+# At most this many codes go through the prior at once, whatever the batch size: four clips of 24 s fill a GPU.
 _POSITIONS = {"cpu": 8192, "cuda": 32_768}
-# Below 50 million parameters a layer a CPU has no difficulty.
+# Up to 50 million parameters per layer are no difficulty for a CPU.
 _LARGE_WIDTH = 2048
 
 
@@ -42,11 +46,10 @@ class JukeMIR(AudioEmbedding):
 
     A clip is divided by its peak, encoded as a whole, and the first 8192 codes (23.8 s) go through the prior. Clips may
     differ in length; none is padded. A clip of one code has no embedding: the prior sees a code one position later, so
-    that nothing of the clip would enter.
+    it would see nothing of the clip.
     """
 
     native_rate = 44_100
-    layers = tuple(range(1, 73))
     same_length = False
 
     def __init__(
@@ -59,28 +62,37 @@ class JukeMIR(AudioEmbedding):
         sample_rate: int | None = None,
         mirror: str | None = None,
     ):
-        """
+        """Keeps the choices; nothing is read yet.
+
         Args:
-            name: names the files.
+            name: names the
             checkpoint: folder with vqvae.pth.tar and prior_level_2.pth.tar, and a config.json if its sizes are not
                 those of the published 5b; None = the published one, fetched into the user's cache.
             max_seconds: how much of a track is used; the peak is that of this part. None = all, the model takes 25 s.
-            pad: shorter tracks are filled up with zeros to `max_seconds`; upstream does not.
-            layer: whose output, from 1; None = 36, or that of config.json.
+            pad: zero-pad shorter tracks to `max_seconds`; upstream does not.
+            layer: whose output is used, 1 to 72; None = 36, or that of config.json.
             sample_rate: Hz; the model was trained on 44100.
-            mirror: address of a folder with both files instead of the upstream's.
+            mirror: address of a folder with both files, used instead of the upstream's.
         """
-        super().__init__(name, checkpoint, max_seconds, pad, layer, sample_rate)
+        super().__init__(name, Clip(max_seconds, pad, sample_rate), checkpoint)
+        demand("embedding.layer", layer, layer is None or 1 <= layer <= _DEPTH, f"null or 1 to {_DEPTH}")
+        self.layer = layer
         self.mirror = mirror
         self._sizes = Sizes()
 
+    def settings(self) -> dict[str, Any]:
+        """Returns those of every audio embedding and the layer."""
+        return super().settings() | {"layer": self.layer}
+
     @property
     def min_samples(self) -> int:
+        """Returns the length of two codes."""
         return 2 * self._sizes.vqvae.hop
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
+        """Fetches or converts the weights if necessary and puts encoder and prior on a device."""
         folder = self._folder()
-        config = folder / files.CONFIG_FILE
+        config = folder / CONFIG_FILE
         self._sizes = sizes = Sizes.read(config) if config.is_file() else Sizes()
         layers = self.layer or sizes.layer
         if layers > sizes.prior.depth:
@@ -89,7 +101,7 @@ class JukeMIR(AudioEmbedding):
             log.info("%s: a GPU with extract.precision=fp16 is many times faster (docs/jukemir.md)", self.name)
         # On a CPU the stored half-precision matrices serve as they are; elsewhere the file must not stay in memory.
         mapped = device == "cpu" and precision != "bf16"
-        weights = files.open_weights(folder, sizes.vqvae.levels - 1, layers, mapped)
+        weights = open_weights(folder, sizes.vqvae.levels - 1, layers, mapped)
         self._hash = weights.identity
         if config.is_file():  # it decides the layer
             self._hash = hashlib.sha256(f"{self._hash} {config.read_text(encoding='utf-8')}".encode()).hexdigest()
@@ -98,10 +110,12 @@ class JukeMIR(AudioEmbedding):
         self._prior = _prior(sizes, weights, folder, layers, self._device, _DTYPES[precision])
 
     def checkpoint_hash(self) -> str:
+        """Returns the SHA-256 of both files, and of config.json if there is one."""
         return self._hash
 
     @torch.inference_mode()
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:
+        """Returns the means over time of the layer, (batch, width) float32."""
         codes = [self._encoder(self._normalise(wave))[: self._sizes.prior.n_ctx] for wave in waves]
         vectors = np.empty((len(waves), self._sizes.prior.width), dtype=np.float32)
         # Clips of similar length share a batch, as the shorter ones are computed to the length of the longest.
@@ -139,7 +153,7 @@ class JukeMIR(AudioEmbedding):
         if not path.exists():
             raise MusicrecError(f"embedding.checkpoint: {path} does not exist; null fetches the published weights")
         folder = path.parent if path.is_file() else path
-        if not (folder / files.CONFIG_FILE).is_file():
+        if not (folder / CONFIG_FILE).is_file():
             announce_licence("Jukebox 5b", _LICENCE, _TERMS)
         return folder
 
@@ -150,7 +164,7 @@ class JukeMIR(AudioEmbedding):
         return torch.where(peak > 0, audio / peak, audio)[: self._sizes.max_samples]
 
 
-def _encoder(sizes: Sizes, weights: files.Weights, folder: Path) -> Encoder:
+def _encoder(sizes: Sizes, weights: Weights, folder: Path) -> Encoder:
     """Returns the encoder with its weights."""
     level = sizes.vqvae.levels - 1
     ours = {f"bottleneck.level_blocks.{level}.k": "k"}
@@ -158,15 +172,15 @@ def _encoder(sizes: Sizes, weights: files.Weights, folder: Path) -> Encoder:
     found = {ours[name]: weights.read(name).float() for name in weights.names if name in ours}
     with torch.device("meta"):
         encoder = Encoder(sizes.vqvae)
-    _assign(encoder, found, folder / files.VQVAE_FILE)
+    _assign(encoder, found, folder / VQVAE_FILE)
     return encoder
 
 
 def _prior(
-    sizes: Sizes, weights: files.Weights, folder: Path, layers: int, device: torch.device, dtype: torch.dtype
+    sizes: Sizes, weights: Weights, folder: Path, layers: int, device: torch.device, dtype: torch.dtype
 ) -> Prior:
     """Returns the prior with its weights on a device, put there one by one; the conditioning is folded into a table."""
-    path = folder / files.PRIOR_FILE
+    path = folder / PRIOR_FILE
     shapes = conditioning.table_shapes(sizes)
     tables = {name: weights.read(name) for name in shapes if name in weights.names}
     _compare(shapes, {name: tuple(table.shape) for name, table in tables.items()}, path)
@@ -207,6 +221,6 @@ def _compare(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[in
         if found.get(name) != shape:
             has = f"has shape {found[name]}" if name in found else "is missing"
             raise MusicrecError(
-                f"{path}: {name} {has}, {shape} is needed: not a file of Jukebox 5b, or a {files.CONFIG_FILE} beside "
+                f"{path}: {name} {has}, {shape} is needed: not a file of Jukebox 5b, or a {CONFIG_FILE} beside "
                 "it must give its sizes"
             )

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients: what was known about timbre before networks learnt it."""
+"""MFCC: means and covariances of mel-frequency cepstral coefficients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor
 
 from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_spectrogram
 from musicrec.embeddings.base import AudioEmbedding
+from musicrec.embeddings.clip import Clip
+from musicrec.errors import demand
 
 _N_FFT = 2048
 _HOP = 512
 _MELS = 128
 _COEFFICIENTS = 13
 _DYNAMIC_DB = 80.0
-# Frames transformed at a time, so that an hour of audio needs no gigabyte of spectrum.
+# Frames transformed at a time, so that an hour of audio does not need gigabytes for its spectrum.
 _BLOCK = 2048
 
 
@@ -32,30 +34,48 @@ class MFCC(AudioEmbedding):
     native_rate = 22_050
     precisions = ("fp32",)  # there is no network to speed up
 
-    def __init__(self, name: str = "mfcc", **common: Any):
-        """
+    def __init__(
+        self,
+        name: str = "mfcc",
+        max_seconds: float | None = None,
+        pad: bool = False,
+        sample_rate: int | None = None,
+        checkpoint: None = None,
+        layer: None = None,
+    ):
+        """Keeps the choices.
+
         Args:
             name: names the files.
-            common: the keys of every `AudioEmbedding`; there is neither checkpoint nor layer to choose.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            sample_rate: Hz; None = 22050.
+            checkpoint: only None: there are no weights.
+            layer: only None: there are no layers.
         """
-        super().__init__(name, **common)
+        demand("embedding.checkpoint", checkpoint, checkpoint is None, "null for mfcc, which has no weights")
+        demand("embedding.layer", layer, layer is None, "null for mfcc, which has no layers")
+        super().__init__(name, Clip(max_seconds, pad, sample_rate))
 
     def settings(self) -> dict[str, Any]:
+        """Returns those of every audio embedding and the sizes of the transforms."""
         own = {"n_fft": _N_FFT, "hop": _HOP, "mels": _MELS, "coefficients": _COEFFICIENTS, "dynamic_db": _DYNAMIC_DB}
         return super().settings() | own
 
     @property
     def min_samples(self) -> int:
-        return _HOP  # two frames, the least that have a covariance
+        """Returns the length of two frames, the least that have a covariance."""
+        return _HOP
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
-        """Calculates window, filters and cosines."""
+        """Computes window, filters and cosines."""
         self._device = torch.device(device)
         self._window = hann(_N_FFT, self._device)
         self._filters = torch.from_numpy(mel_filterbank(self.sample_rate, _N_FFT, _MELS).T.copy()).to(self._device)
         self._cosines = torch.from_numpy(_dct(_MELS, _COEFFICIENTS).T.copy()).to(self._device)
 
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:
+        """Returns means and covariances, (batch, 104) float32."""
         return np.stack([self._embed(wave) for wave in waves])
 
     @torch.inference_mode()

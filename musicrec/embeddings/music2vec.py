@@ -10,10 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicrec.embeddings.checkpoints.load import demand
+from musicrec.embeddings.checkpoints.load import check_config
+from musicrec.embeddings.checkpoints.published import PublishedWeights
+from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.wav2vec2 import StackedPositions, Wav2Vec2
-from musicrec.embeddings.pretrained.wav2vec2 import Wav2Vec2Embedding
+from musicrec.embeddings.pretrained import wav2vec2
+from musicrec.embeddings.pretrained.base import Built, TimeMean
+from musicrec.embeddings.pretrained.layer import Layer
 
+_LICENCE = "CC BY-NC 4.0 (not for commercial use)"
 _SUPPORTED: dict[str, Any] = {
     "model_type": "data2vec-audio",
     "add_adapter": False,
@@ -24,32 +29,59 @@ _SUPPORTED: dict[str, Any] = {
 _POSITION_KERNEL = 19
 
 
-class Music2Vec(Wav2Vec2Embedding):
+class Music2Vec(TimeMean):
     """The time mean of a layer of Music2Vec, by default the last state, 768-d.
 
     The model was trained at 16 kHz. The study of 2024 fed it audio at 24 kHz: `sample_rate=24000` does so too.
     """
 
     native_rate = 16_000
-    licence = "CC BY-NC 4.0 (not for commercial use)"
+    least_samples = wav2vec2.LEAST_SAMPLES
 
-    def __init__(self, name: str = "music2vec", hub: str = "m-a-p/music2vec-v1", **common: Any):
-        """
+    def __init__(
+        self,
+        name: str = "music2vec",
+        hub: str = "m-a-p/music2vec-v1",
+        revision: str = "main",
+        checkpoint: str | None = None,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        layer_pooling: str = "concat",
+        normalize: bool = False,
+        sample_rate: int | None = None,
+    ):
+        """Keeps the choices; nothing is read yet.
+
         Args:
             name: names the files.
             hub: repository of the published weights.
-            common: the keys of every `Wav2Vec2Embedding`.
+            revision: commit, branch or tag of it.
+            checkpoint: instead of these: folder with config.json and model.safetensors or pytorch_model.bin.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            layer: None = the last state; 0 = what enters the first layer, 1 = the output of the first, ...; "all".
+            layer_pooling: what "all" becomes: "concat" or "mean".
+            normalize: give each clip mean 0 and variance 1, as the model card does (and the study did not).
+            sample_rate: Hz at which the audio is given to the model; None = 16000.
         """
-        super().__init__(name, hub, **common)
+        weights = PublishedWeights(hub, revision, checkpoint, wav2vec2.FILES, _LICENCE)
+        clip, chosen = Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling)
+        super().__init__(name, weights, clip, chosen, normalize)
 
-    def network(self, config: dict[str, Any], source: Path) -> Wav2Vec2:
-        demand(config, source, **_SUPPORTED)
-        positions = StackedPositions(
-            config["hidden_size"],
-            config.get("conv_pos_kernel_size", _POSITION_KERNEL),
-            config["num_conv_pos_embedding_groups"],
-            depth=config["num_conv_pos_embeddings"],
-        )
-        # data2vec normalises after every convolution and layer, whatever its config.json has inherited.
-        inherited = {"feat_extract_norm": "layer", "feat_proj_layer_norm": True}
-        return Wav2Vec2(config | inherited, positions, norm_first=False)
+    def build(self, path: Path) -> Built:
+        """Returns the network of a checkpoint in the format of transformers."""
+        return wav2vec2.build(path, _network)
+
+
+def _network(config: dict[str, Any], source: Path) -> Wav2Vec2:
+    check_config(config, source, **_SUPPORTED)
+    positions = StackedPositions(
+        config["hidden_size"],
+        config.get("conv_pos_kernel_size", _POSITION_KERNEL),
+        config["num_conv_pos_embedding_groups"],
+        depth=config["num_conv_pos_embeddings"],
+    )
+    # data2vec normalises after every convolution and layer, whatever its config.json has inherited.
+    inherited = {"feat_extract_norm": "layer", "feat_proj_layer_norm": True}
+    return Wav2Vec2(config | inherited, positions, norm_first=False)

@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_spectrogram
-from musicrec.embeddings.base import AudioEmbedding
+from musicrec.embeddings.base import AudioEmbedding, one_of
+from musicrec.embeddings.checkpoints import convert_musicnn
+from musicrec.embeddings.clip import Clip
 from musicrec.errors import MusicrecError
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -32,6 +35,7 @@ _N_FFT = 512
 _HOP = 256
 _MELS = 96
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's default; many channels have a variance near 0, so 1e-5 gives other numbers
+_LAYERS = ("penultimate", "mean_pool", "max_pool", "taggram")
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -150,7 +154,6 @@ class MusicNN(AudioEmbedding):
     """
 
     native_rate = 16_000
-    layers = ("penultimate", "mean_pool", "max_pool", "taggram")
     same_length = False
 
     def __init__(
@@ -167,7 +170,8 @@ class MusicNN(AudioEmbedding):
         pad: bool = False,
         sample_rate: int | None = None,
     ):
-        """
+        """Keeps the choices; nothing is read yet.
+
         Args:
             name: names the files.
             weights: "msd" (Million Song Dataset, the studies' choice) or "mtt" (MagnaTagATune).
@@ -175,21 +179,22 @@ class MusicNN(AudioEmbedding):
             patches: "all", or "first" for what the package musicnn 0.1.0 returns.
             pad_mode: STFT edges, "constant" (zeros) or "reflect".
             patch_seconds: length of a patch.
-            hop_seconds: distance of patches; None = no overlap.
+            hop_seconds: time between the starts of patches; None = no overlap.
             layer: penultimate (200-d, default), mean_pool or max_pool (753-d), taggram (50-d).
-            max_seconds: how much of a track is used; None = all.
-            pad: shorter tracks are filled up with zeros to `max_seconds`.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
             sample_rate: only 16000 (or None) makes sense for this model.
         """
-        super().__init__(name, checkpoint, max_seconds, pad, layer, sample_rate)
-        _allowed("weights", weights, ("msd", "mtt"))
-        _allowed("patches", patches, ("all", "first"))
-        _allowed("pad_mode", pad_mode, ("constant", "reflect"))
-        _allowed("sample_rate", self.sample_rate, (self.native_rate,))
+        super().__init__(name, Clip(max_seconds, pad, sample_rate), checkpoint)
+        one_of("weights", weights, ("msd", "mtt"))
+        one_of("patches", patches, ("all", "first"))
+        one_of("pad_mode", pad_mode, ("constant", "reflect"))
+        one_of("layer", layer or _LAYERS[0], _LAYERS)
+        one_of("sample_rate", self.sample_rate, (self.native_rate,))
         self.weights = weights
         self.patches = patches
         self.pad_mode = pad_mode
-        self.layer = layer or "penultimate"
+        self.layer = layer or _LAYERS[0]
         self.patch_seconds = patch_seconds
         self.hop_seconds = hop_seconds
         # The reference's frame counts: 3 s are 187 frames, not 188; a given hop lacks the + 1.
@@ -201,7 +206,9 @@ class MusicNN(AudioEmbedding):
             raise MusicrecError("embedding.patch_seconds and embedding.hop_seconds must be at least 0.04 s")
 
     def settings(self) -> dict[str, Any]:
+        """Returns those of every audio embedding, the layer, and how patches are cut."""
         own = {
+            "layer": self.layer,
             "weights": self.weights,
             "patches": self.patches,
             "pad_mode": self.pad_mode,
@@ -212,9 +219,11 @@ class MusicNN(AudioEmbedding):
 
     @property
     def min_samples(self) -> int:
+        """Returns the length of one patch."""
         return (self.patch_frames - 1) * _HOP
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
+        """Reads the weights and puts the network on a device."""
         path = Path(self.checkpoint or _WEIGHTS / f"musicnn_{self.weights}.safetensors").expanduser()
         weights, self._hash = _read_weights(path, self.weights)
         self._device = torch.device(device)
@@ -225,9 +234,11 @@ class MusicNN(AudioEmbedding):
         self._filters = torch.from_numpy(bank.T.copy()).to(self._device)  # (bins, mels)
 
     def checkpoint_hash(self) -> str:
+        """Returns the SHA-256 of the weights that `load` read."""
         return self._hash
 
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:
+        """Returns the means over the patches of the waves, (batch, dim) float32."""
         return np.stack([self._embed(wave) for wave in waves])
 
     def features(self, wave: np.ndarray) -> dict[str, np.ndarray]:
@@ -274,17 +285,8 @@ class MusicNN(AudioEmbedding):
         return torch.log10(10_000 * mel.half().float() + 1)
 
 
-def _allowed(key: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise MusicrecError(f"embedding.{key}={value} is unknown; allowed: {', '.join(map(str, allowed))}")
-
-
 def _read_weights(path: Path, variant: str) -> tuple[dict[str, Tensor], str]:
     """Returns tensors by name and the SHA-256 of the file they came from."""
-    from safetensors.torch import load
-
-    from musicrec.embeddings.checkpoints import convert_musicnn
-
     if not path.exists():
         raise MusicrecError(f"embedding.checkpoint: {path} does not exist; null uses the weights in musicrec")
     content = path.read_bytes() if path.suffix == ".safetensors" else convert_musicnn.convert(path, variant)

@@ -1,32 +1,33 @@
-"""Vectors that another program made: .npy, .npz or .parquet with track ids."""
+"""Precomputed: vectors made by another program, read from .npy, .npz or .parquet with track ids."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from musicrec.embeddings.base import Embedding, reject_unknown
+from musicrec.embeddings.base import Embedding
 from musicrec.errors import MusicrecError
-
-if TYPE_CHECKING:
-    from musicrec.workspace import TrackIndex, Workspace
+from musicrec.files import file_hash
+from musicrec.workspace import TrackIndex, Workspace
 
 _HELP = "give it as embedding.path=FILE (.npy with ids beside it, .npz or .parquet)"
 
 
 class Precomputed(Embedding):
-    """A table read from a file and put into the order of the track index; tracks it lacks become NaN rows.
+    """Vectors read from a file and put in the order of the track index; tracks it lacks become NaN rows.
 
     - `.parquet`: a column of track ids (`track_id`, `trackid` or the first that holds strings) and either one column of
-      lists or one column a dimension;
+      lists or one column per dimension;
     - `.npz`: a 1-d array of track ids and a 2-d array, whatever their names;
-    - `.npy`: (rows, dim), with the ids in `ids` or in a file of the same name ending in .txt or .csv beside it (one a
-      line, or the column `trackid` or `track_id`). Without ids, row i is track idx i.
+    - `.npy`: (rows, dim), with the ids in `ids` or in a file of the same name with the extension .txt or .csv beside it
+      (one per line, or the column `trackid` or `track_id`). Without ids, row i is track idx i.
 
-    Without a path it is `embeddings/{name}.npy` of the workspace, as it lies there.
+    Without a path it is `embeddings/{name}.npy` of the workspace.
     """
 
     def __init__(
@@ -36,46 +37,56 @@ class Precomputed(Embedding):
         ids: str | None = None,
         trainable: bool = False,
         checkpoint: str | None = None,
-        **unused: Any,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        sample_rate: int | None = None,
     ):
-        """
+        """Keeps the paths; nothing is read yet.
+
         Args:
             name: names the files; give each table its own.
             path: the file.
             ids: file with the track ids of a .npy.
             trainable: recommenders learn the table, starting from these values.
             checkpoint: the same as `path`, under the name that other embeddings have for their file.
-            unused: the keys of embeddings made from audio; without effect.
+            max_seconds: ignored, like all keys that follow: accepted so that a sweep can set them for every embedding.
+            pad: ignored.
+            layer: ignored.
+            sample_rate: ignored.
         """
         super().__init__(name, trainable)
-        reject_unknown(name, unused)
         given = path or checkpoint
         self.path = Path(given).expanduser() if given else None
         self.ids = Path(ids).expanduser() if ids else None
 
     def settings(self) -> dict[str, Any]:
+        """Returns the file's path."""
         return {"model": "Precomputed", "checkpoint": str(self.path) if self.path else None}
 
     def checkpoint_hash(self) -> str | None:
         """Returns the SHA-256 of the file."""
-        from musicrec.files import file_hash
-
         return file_hash(self._existing()) if self.path else None
 
     def table(self, workspace: Workspace, tracks: TrackIndex) -> np.ndarray:
+        """Returns the vectors in the order of the track index, (tracks, dim) float32, NaN where the file lacks one.
+
+        Raises:
+            MusicrecError: missing, unreadable, or without any of the tracks.
+        """
         if self.path is None:
             if not workspace.embedding(self.name).is_file():
                 raise MusicrecError(f"embedding={self.name} has no file: {_HELP}")
             return super().table(workspace, tracks)
         ids, values = self._read()
         if values.ndim != 2:
-            raise MusicrecError(f"{self.path} has shape {values.shape}, it must be (tracks, dim)")
+            raise MusicrecError(f"{self.path} has shape {values.shape}, must be (tracks, dim)")
         values = values.astype(np.float32, copy=False)
         if ids is None:
             if len(values) != len(tracks):
                 raise MusicrecError(
                     f"{self.path} has {len(values)} rows without track ids, trackid_sorted.csv has {len(tracks)} "
-                    f"tracks: put the ids, one a line, into {self.path.with_suffix('.txt')}"
+                    f"tracks: put one id per line in {self.path.with_suffix('.txt')}"
                 )
             return values
         return _align(self.path, ids, values, tracks)
@@ -91,7 +102,7 @@ class Precomputed(Embedding):
         readers = {".npy": self._read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".pqt": _read_parquet}
         reader = readers.get(path.suffix.lower())
         if reader is None:
-            raise MusicrecError(f"{path}: unknown ending {path.suffix!r}, allowed: {' '.join(readers)}")
+            raise MusicrecError(f"{path}: unknown extension {path.suffix!r}; allowed: {' '.join(readers)}")
         try:
             return reader(path)
         except (ValueError, OSError) as error:
@@ -117,9 +128,6 @@ def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = pq.read_table(path)
     kinds = {column.name: column.type for column in table.schema}
     texts = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
@@ -136,12 +144,14 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
     if len(lists) == 1:
         return ids, np.array(table[lists[0]].to_pylist(), dtype=np.float32)
     if lists or not numbers:
-        raise MusicrecError(f"{path} must have one column of lists, or one column of floats a dimension, beside {key}")
+        raise MusicrecError(
+            f"{path} must have one column of lists, or one column of floats per dimension, beside {key}"
+        )
     return ids, np.stack([table[name].to_numpy() for name in numbers], axis=1)
 
 
 def _read_ids(path: Path) -> list[str]:
-    """Returns the ids of a text file, one a line, or of a csv's column trackid or track_id."""
+    """Returns the ids of a text file, one per line, or of a csv's column trackid or track_id."""
     if not path.is_file():
         raise MusicrecError(f"embedding.ids: {path} does not exist")
     with path.open(encoding="utf-8", newline="") as file:

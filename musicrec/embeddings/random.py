@@ -1,44 +1,56 @@
-"""Random vectors: the baseline that knows nothing of the music."""
+"""Random vectors: the baseline that knows nothing about the music."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from musicrec.embeddings.base import Embedding, reject_unknown
-from musicrec.errors import MusicrecError
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from musicrec.workspace import TrackIndex, Workspace
+from musicrec.embeddings.base import Embedding
+from musicrec.errors import demand
+from musicrec.workspace import TrackIndex, Workspace
 
 
 class Random(Embedding):
     """Standard normal vectors, the same for the same seed, whatever was extracted before.
 
-    Row i does not depend on how many rows there are: numbers are drawn row by row from one stream.
+    Row i does not depend on the number of rows: numbers are drawn row by row from one stream.
     """
 
-    def __init__(self, name: str = "random", dim: int = 128, seed: int = 0, trainable: bool = False, **unused: Any):
-        """
+    def __init__(
+        self,
+        name: str = "random",
+        dim: int = 128,
+        seed: int = 0,
+        trainable: bool = False,
+        checkpoint: str | None = None,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        sample_rate: int | None = None,
+    ):
+        """Keeps the seed; nothing is drawn yet.
+
         Args:
             name: names the files.
             dim: length of a vector.
             seed: of the generator.
             trainable: recommenders learn the table, starting from these values.
-            unused: the keys of embeddings made from audio; without effect, so that a sweep may set them.
+            checkpoint: ignored, like all keys that follow: accepted so that a sweep can set them for every embedding.
+            max_seconds: ignored.
+            pad: ignored.
+            layer: ignored.
+            sample_rate: ignored.
         """
         super().__init__(name, trainable)
-        if dim < 1:
-            raise MusicrecError(f"embedding.dim={dim} must be at least 1")
-        reject_unknown(name, unused)
+        demand("embedding.dim", dim, dim >= 1, "at least 1")
         self.dim = dim
         self.seed = seed
 
     def settings(self) -> dict[str, Any]:
+        """Returns size and seed."""
         return {"model": "Random", "dim": self.dim, "seed": self.seed}
 
     def table(self, workspace: Workspace, tracks: TrackIndex) -> np.ndarray:
-        import numpy as np
-
+        """Returns the vectors, (tracks, dim) float32; nothing is read."""
         return np.random.default_rng(self.seed).standard_normal((len(tracks), self.dim), dtype=np.float32)

@@ -1,90 +1,64 @@
-"""The stored embeddings: `{name}.npy`, one row a track, and `{name}.json`, what the rows are."""
+"""Reading and writing stored embeddings: `{name}.npy` with one row per track, `{name}.json` beside it."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
-import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from musicrec.embeddings.embedding_info import EmbeddingInfo
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, write_json
-
-if TYPE_CHECKING:
-    from musicrec.embeddings.base import Embedding
-    from musicrec.workspace import TrackIndex, Workspace
+from musicrec.workspace import TrackIndex, Workspace
 
 log = logging.getLogger(__name__)
 
-_LIBRARIES = ("musicrec", "torch", "numpy", "soundfile", "soxr", "transformers")
 
+def read_info(path: Path) -> EmbeddingInfo | None:
+    """Returns the content of a `{name}.json`, None if there is no such file or it is empty.
 
-def read_info(path: Path) -> dict[str, Any]:
-    """Returns the content of a `{name}.json`, {} if there is none."""
+    Raises:
+        MusicrecError: damaged; names the command that replaces it.
+    """
     if not path.is_file():
-        return {}
+        return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        return EmbeddingInfo.from_json(content) if content else None
     except (ValueError, TypeError) as error:
-        raise MusicrecError(f"{path} is damaged ({error}): make it anew with extract.overwrite=true") from None
+        raise MusicrecError(f"{path} is damaged ({error}); recreate it with extract.overwrite=true") from None
 
 
 @contextmanager
 def writing(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Yields a float32 array in a file that becomes `path` at the end: tables larger than memory can be filled."""
+    """Yields a float32 array in a file that becomes `path` at the end; it may be larger than memory."""
     with atomic_path(path) as temporary:
-        table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        yield table
-        table.flush()
-        del table
+        matrix = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        yield matrix
+        matrix.flush()
+        del matrix
 
 
-def write_info(path: Path, info: dict[str, Any]) -> None:
-    """Writes a `{name}.json`."""
-    write_json(path, info | {"created": datetime.now(UTC).isoformat(timespec="seconds")})
+def write_info(path: Path, info: EmbeddingInfo) -> None:
+    """Writes a `{name}.json` with the time of now."""
+    write_json(path, replace(info, created=datetime.now(UTC).isoformat(timespec="seconds")).to_json())
 
 
-def write_table(
-    workspace: Workspace, embedding: Embedding, tracks: TrackIndex, values: np.ndarray, info: dict[str, Any]
-) -> None:
-    """Writes `{name}.npy` and `{name}.json` of an embedding that needs no audio."""
-    with writing(workspace.embedding(embedding.name), values.shape) as table:
-        table[:] = values
-    write_info(workspace.embedding_info(embedding.name), describe(embedding, tracks, values.shape[1]) | info)
+def write(workspace: Workspace, info: EmbeddingInfo, vectors: np.ndarray) -> None:
+    """Writes `{name}.npy` and `{name}.json` of an embedding whose vectors, (tracks, dim), are in memory."""
+    with writing(workspace.embedding(info.name), vectors.shape) as matrix:
+        matrix[:] = vectors
+    write_info(workspace.embedding_info(info.name), info)
 
 
-def describe(embedding: Embedding, tracks: TrackIndex, dim: int) -> dict[str, Any]:
-    """Returns the part of `{name}.json` that identifies the embedding."""
-    settings = embedding.settings()
-    return {
-        "name": embedding.name,
-        "model": settings.get("model", type(embedding).__name__),
-        "dim": dim,
-        **tracks.stamp(),
-        "settings": settings,
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that may change the numbers."""
-    found = {"python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> str:
+def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Returns "key=recorded (now key=wanted)" for every key whose values differ, "" if none do."""
     keys = dict.fromkeys([*recorded, *wanted])
     plain = json.loads(json.dumps(wanted, default=str))  # tuples become lists, as in the file
@@ -95,52 +69,61 @@ def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> str:
     )
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def load(workspace: Workspace, embedding: Embedding, tracks: TrackIndex) -> np.ndarray:
-    """Returns a stored table, (tracks, dim) float32, after checking that it is what the run asks for.
+def load(workspace: Workspace, name: str, settings: Mapping[str, Any], tracks: TrackIndex) -> np.ndarray:
+    """Returns a stored embedding, (tracks, dim) float32, after checking that it is what the run asks for.
 
-    A table without `{name}.json` (made elsewhere) is taken if it has one row a track, with a warning.
+    A `{name}.npy` without `{name}.json` (made elsewhere) is accepted with a warning if it has one row per track.
+
+    Args:
+        workspace: where it is stored.
+        name: of the embedding.
+        settings: those asked for, compared with those recorded.
+        tracks: the index that the rows must follow.
 
     Raises:
         MusicrecError: missing, other settings, other tracks; names the command that helps.
     """
-    path = workspace.embedding(embedding.name)
-    remedy = f"python extract.py embedding={embedding.name}"
+    path = workspace.embedding(name)
+    remedy = f"python extract.py embedding={name}"
     if not path.is_file():
         raise MusicrecError(f"{path} is missing: make it with: {remedy}")
-    info = read_info(workspace.embedding_info(embedding.name))
+    info = read_info(workspace.embedding_info(name))
     try:
-        values = np.load(path, allow_pickle=False)
+        vectors = np.load(path, allow_pickle=False)
     except ValueError as error:
-        raise MusicrecError(f"{path} is damaged ({error}): make it anew: {remedy} extract.overwrite=true") from None
-    if values.ndim != 2:
-        raise MusicrecError(f"{path} has shape {values.shape}, it must be (tracks, dim)")
-    if not info:
-        log.warning("%s has no %s.json: taken as it is, row i for track idx i", path, embedding.name)
-    elif info.get("tracks") != len(values):
-        raise MusicrecError(f"{path} and its .json do not belong together, an extraction was interrupted: {remedy}")
+        raise MusicrecError(f"{path} is damaged ({error}); recreate it: {remedy} extract.overwrite=true") from None
+    if vectors.ndim != 2:
+        raise MusicrecError(f"{path} has shape {vectors.shape}; must be (tracks, dim)")
+    if info is None:
+        log.warning("%s has no %s.json; it is used as is, row i for track idx i", path, name)
+    elif info.tracks != len(vectors):
+        raise MusicrecError(f"{path} and its .json do not match, an extraction was interrupted: {remedy}")
     else:
-        check_settings(info, embedding, path)
-    tracks.check(info, path, f"{remedy} extract.overwrite=true")
-    if len(values) != len(tracks):
-        new = len(tracks) - len(values)
+        check_settings(info, name, settings, path)
+        tracks.check(info.stamp(), path, f"{remedy} extract.overwrite=true")
+    if len(vectors) != len(tracks):
+        new = len(tracks) - len(vectors)
         what = f"{new} new tracks of trackid_sorted.csv have no row yet" if new > 0 else f"has {-new} rows too many"
         raise MusicrecError(f"{path}: {what}: {remedy}")
-    return values.astype(np.float32, copy=False)
+    return vectors.astype(np.float32, copy=False)
 
 
-def check_settings(info: dict[str, Any], embedding: Embedding, path: Path) -> None:
-    """Refuses a table made with other settings; without a checkpoint now, any is fine: only extraction needs it."""
-    recorded, wanted = dict(info.get("settings", {})), embedding.settings()
+def check_settings(info: EmbeddingInfo, name: str, settings: Mapping[str, Any], path: Path) -> None:
+    """Refuses an embedding made with other settings.
+
+    Without a checkpoint in `settings` any recorded one is accepted: only the extraction needs it.
+    """
+    recorded, wanted = dict(info.settings), dict(settings)
     if wanted.get("checkpoint") is None:
         wanted.pop("checkpoint", None)
         recorded.pop("checkpoint", None)
     found = differences(recorded, wanted)
     if found:
         raise MusicrecError(
-            f"{path} was made with {found}: give the settings it was made with, or another embedding.name, or make it "
-            f"anew: python extract.py embedding={embedding.name} extract.overwrite=true"
+            f"{path} was made with {found}: use the recorded settings or another embedding.name, or recreate it: "
+            f"python extract.py embedding={name} extract.overwrite=true"
         )

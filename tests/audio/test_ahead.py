@@ -53,7 +53,7 @@ def test_no_more_is_decoded_than_a_few_files_ahead(tmp_path: Path) -> None:
     results = decode_ahead(asking(), 8_000, None, workers=1)
     next(results)
     assert len(asked) <= 4
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_long_files_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_of_two_files_with_one_id_the_lossless_counts(tmp_path: Path, caplog: py
     with caplog.at_level(logging.WARNING):
         files = scan(tmp_path)
     assert [path.name for path in files.values()] == ["a.flac", "b.mp3"]
-    assert "2 files passed over, same name but for the ending, e.g. a" in caplog.text
+    assert "2 files skipped: same name with a different extension, e.g. a" in caplog.text
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "message"),
-    [("missing", "does not exist"), ("file.mp3", "is not a folder"), ("empty", "holds no audio files")],
+    [("missing", "does not exist"), ("file.mp3", "is not a folder"), ("empty", "contains no audio files")],
 )
 def test_no_library(tmp_path: Path, folder: str, message: str) -> None:
     touch(tmp_path, "file.mp3", "empty/readme.txt")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from musicrec.audio import resample as module
 from musicrec.audio.resample import choose, on_device, resample
@@ -32,8 +33,6 @@ def test_length_is_rounded_up(samples: int, rate: int, length: int) -> None:
 @pytest.fixture
 def torchaudio(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Puts a module of that name, with the call that is used of it, in its place; returns the rates it was given."""
-    import torch
-
     calls: list[tuple[int, int]] = []
 
     def halve(wave: torch.Tensor, orig_freq: int, new_freq: int, **options: Any) -> torch.Tensor:

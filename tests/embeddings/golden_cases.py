@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from musicrec.embeddings.networks.wav2vec2 import Wav2Vec2
 from musicrec.embeddings.pretrained.base import TimeMean
 
 # Which licences were shown is noted there, not in the cache of whoever runs the tests.
@@ -34,8 +35,9 @@ def batch(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 def masked_states(model: TimeMean, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """Returns the states of `batch` when padding is not attended to, (layers + 1, batch, frames, dim)."""
+    assert isinstance(model._net, Wav2Vec2)
     with torch.inference_mode():
         features = model._net.features(torch.from_numpy(np.stack(batch(inputs))))
         frames = torch.tensor([(len(inputs[case]) - 400) // 320 + 1 for case in "abc"])
-        heard = torch.arange(features.shape[1]) < frames[:, None]
-        return torch.stack(list(model._net.encode(features, heard))).numpy()
+        attended = torch.arange(features.shape[1]) < frames[:, None]
+        return torch.stack(list(model._net.encode(features, attended))).numpy()

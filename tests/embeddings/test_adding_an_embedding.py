@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from hydra.utils import instantiate
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 import tests.embeddings.golden_cases  # noqa: F401  (keeps the licence notes out of the user's cache)
 from musicrec.config import config_dir
@@ -27,11 +28,10 @@ def blocks() -> dict[str, str]:
 def test_the_example_gives_transformers_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretraining: bool
 ) -> None:
-    from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
-
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    config = Wav2Vec2Config(**sizes, conv_dim=[16] * 7)
+    config = Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, conv_dim=[16] * 7
+    )
     saved = (Wav2Vec2ForPreTraining if pretraining else Wav2Vec2Model)(config).eval()
     saved.save_pretrained(tmp_path)
     net = saved.wav2vec2 if pretraining else saved

@@ -65,7 +65,7 @@ def test_upstreams_own_batch() -> None:
     expected = GOLDEN["v1"]
     assert distance(model("v1").embed(list(waves))[:1], expected["batch.time_mean"][:1]) <= 2e-5
     with torch.inference_mode():
-        *_, features = model("v1")._net(torch.from_numpy(waves[1:]), heard=None)
+        *_, features = model("v1")._net(torch.from_numpy(waves[1:]), attended=None)
     assert distance(features.mean(dim=1).numpy(), expected["batch.time_mean"][1:]) <= 2e-5
     assert distance(features[:, expected["batch.frames"]].numpy(), expected["batch.features"][1:]) <= 5e-5
 
@@ -162,5 +162,5 @@ def test_mel_models_and_other_rates_are_refused(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "mel256-ec-tiny.pt")
     with pytest.raises(MusicrecError, match="takes mel spectra"):
         EncodecMAE(checkpoint=str(tmp_path)).load()
-    with pytest.raises(MusicrecError, match="embedding.sample_rate=16000 is unknown; allowed: 24000"):
+    with pytest.raises(MusicrecError, match="embedding.sample_rate=16000 is invalid; must be 24000"):
         EncodecMAE(sample_rate=16_000)

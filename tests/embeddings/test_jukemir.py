@@ -21,7 +21,7 @@ from musicrec.audio.decode import AudioError, load_audio
 from musicrec.embeddings import embed_files
 from musicrec.embeddings.jukemir import JukeMIR
 from musicrec.embeddings.networks.jukebox import conditioning
-from musicrec.embeddings.networks.jukebox.prior import PATTERNS
+from musicrec.embeddings.networks.jukebox.prior import PATTERNS, Layer, Prior
 from musicrec.embeddings.networks.jukebox.sizes import Sizes
 from musicrec.errors import MusicrecError
 
@@ -186,13 +186,13 @@ def test_gpu() -> None:
 
 def test_only_the_needed_layers_are_made() -> None:
     assert len(model()._prior.layers) == 6
-    assert model()._prior.layers[0].attn.c_attn.w.dtype == torch.float16  # also where the arithmetic is fp32
+    layer = model()._prior.layers[0]
+    assert isinstance(layer, Layer)
+    assert layer.attn.c_attn.w.dtype == torch.float16  # also if the arithmetic is fp32
     assert "x_out" not in " ".join(model()._prior.state_dict())
 
 
 def test_published_model_takes_less_than_5_gib() -> None:
-    from musicrec.embeddings.networks.jukebox.prior import Prior
-
     sizes = Sizes()
     with torch.device("meta"):
         prior = Prior(sizes.prior, sizes.vqvae.l_bins, sizes.layer)
@@ -243,8 +243,8 @@ def test_same_vectors_from_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": 73}, "embedding.layer=73 is not offered by jukemir; allowed: 1, 2, 3"),
-        ({"max_seconds": -1}, "embedding.max_seconds=-1 must be above 0"),
+        ({"layer": 73}, "embedding.layer=73 is invalid; must be null or 1 to 72"),
+        ({"max_seconds": -1}, "embedding.max_seconds=-1 is invalid; must be above 0"),
         ({"max_seconds": None, "pad": True}, "embedding.pad=true needs embedding.max_seconds"),
     ],
 )

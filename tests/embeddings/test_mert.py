@@ -14,8 +14,10 @@ import safetensors.torch
 import torch
 
 from musicrec.audio.decode import AudioError
+from musicrec.embeddings import mert
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.mert import MERT
+from musicrec.embeddings.networks.wav2vec2 import Wav2Vec2
 from musicrec.errors import MusicrecError
 from tests.embeddings.golden_cases import DATA, arrays, batch, distance, masked_states
 
@@ -57,7 +59,7 @@ def test_published_sizes(dim: int, layers: int, heads: int, hidden: int, paramet
         **{"num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16, "feat_extract_norm": "group"},
     }
     with torch.device("meta"):
-        net = MERT().network(config | {"do_stable_layer_norm": True}, Path("config.json"))
+        net = mert._network(config | {"do_stable_layer_norm": True}, Path("config.json"))
     # The file has two tensors more: the mask of pre-training and the magnitudes of the weight norm.
     assert sum(value.numel() for value in net.parameters()) + dim + 128 == parameters
 
@@ -123,6 +125,7 @@ def test_layers(layout: str) -> None:
 def test_layers_above_the_chosen_one_are_not_computed() -> None:
     chosen = MERT(checkpoint=str(DATA / "mert" / "v1_330m" / "checkpoint"), layer=1)
     chosen.load()
+    assert isinstance(chosen._net, Wav2Vec2)
     layers = chosen._net.encoder.layers
     layers[1] = layers[2] = torch.nn.Module()  # fails when called
     [vector] = chosen.embed([inputs("v1_330m")["a"]])
@@ -190,12 +193,12 @@ def test_other_configurations_are_refused_by_name(checkpoint: Path, key: str, va
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "last"}, "embedding.layer=last is unknown; allowed: null (the output), 0, 1, 2, ..., all"),
-        ({"layer": -1}, "embedding.layer=-1 is unknown"),
-        ({"layer_pooling": "max"}, "embedding.layer_pooling=max is unknown; allowed: concat, mean"),
+        ({"layer": "last"}, "embedding.layer=last is invalid; must be null (the output), 0, 1, 2, ... or all"),
+        ({"layer": -1}, "embedding.layer=-1 is invalid"),
+        ({"layer_pooling": "max"}, "embedding.layer_pooling=max is invalid; must be concat or mean"),
         (
             {"layer": 5},
-            "embedding.layer=5 is not offered by mert, whose weights have 4 layers; allowed: null, 0 to 4, all",
+            "embedding.layer=5 does not exist in mert, whose weights have 4 layers; allowed: null, 0 to 4, all",
         ),
         ({"checkpoint": "/nowhere"}, "embedding.checkpoint: /nowhere does not exist"),
     ],

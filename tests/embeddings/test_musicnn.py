@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musicrec.audio.decode import AudioError, load_audio
 from musicrec.embeddings.musicnn import MusicNN
@@ -91,8 +92,6 @@ def test_every_stage(clip: str, variant: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_network_alone_from_the_golden_log_mel(clip: str, variant: str) -> None:
-    import torch
-
     expected = golden(clip)
     output = model(weights=variant)._forward(torch.from_numpy(expected["logmel"]))
     assert distance(output["penultimate"].numpy(), expected[f"{variant}.penultimate"]) <= 5e-5
@@ -198,12 +197,12 @@ def test_shipped_weights_are_the_published_ones() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": "msdd"}, "embedding.weights=msdd is unknown; allowed: msd, mtt"),
-        ({"patches": "last"}, "embedding.patches=last is unknown; allowed: all, first"),
-        ({"pad_mode": "edge"}, "embedding.pad_mode=edge is unknown; allowed: constant, reflect"),
-        ({"layer": "cnn9"}, "embedding.layer=cnn9 is not offered by musicnn; allowed: penultimate, mean_pool"),
-        ({"sample_rate": 22050}, "embedding.sample_rate=22050 is unknown; allowed: 16000"),
-        ({"max_seconds": 0}, "embedding.max_seconds=0 must be above 0"),
+        ({"weights": "msdd"}, "embedding.weights=msdd is invalid; must be msd or mtt"),
+        ({"patches": "last"}, "embedding.patches=last is invalid; must be all or first"),
+        ({"pad_mode": "edge"}, "embedding.pad_mode=edge is invalid; must be constant or reflect"),
+        ({"layer": "cnn9"}, "embedding.layer=cnn9 is invalid; must be penultimate or mean_pool"),
+        ({"sample_rate": 22050}, "embedding.sample_rate=22050 is invalid; must be 16000"),
+        ({"max_seconds": 0}, "embedding.max_seconds=0 is invalid; must be above 0"),
         ({"pad": True}, "embedding.pad=true needs embedding.max_seconds"),
         ({"name": "a/b"}, "embedding.name='a/b' must be a plain file name"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,12 +71,12 @@ def test_without_a_path_it_is_the_file_in_the_workspace(tmp_path: Path) -> None:
         ("mine.npz", {"ids": np.array(["x"]), "v": np.ones((1, 2))}, "none of its 1 track ids"),
         ("mine.npz", {"v": np.ones((1, 2))}, "must hold one 1-d array of track ids and one 2-d array"),
         ("mine.npz", {"ids": np.array(["a"], dtype=object), "v": np.ones((1, 2))}, "save ids as np.array"),
-        ("mine.txt", None, "unknown ending '.txt', allowed: .npy .npz .parquet .pqt"),
+        ("mine.txt", None, "unknown extension '.txt'; allowed: .npy .npz .parquet .pqt"),
         ("mine.npy", None, "cannot be read"),
         ("missing.npy", None, "does not exist"),
     ],
 )
-def test_bad_files(tmp_path: Path, name: str, arrays: dict[str, np.ndarray] | None, message: str) -> None:
+def test_bad_files(tmp_path: Path, name: str, arrays: dict[str, Any] | None, message: str) -> None:
     if arrays is not None:
         np.savez(tmp_path / name, **arrays)
     elif not name.startswith("missing"):

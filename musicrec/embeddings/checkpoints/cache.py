@@ -1,4 +1,4 @@
-"""The user's cache folder: conversions of checkpoints, and which licences were shown already."""
+"""The user's cache folder: conversions of checkpoints, and which licences have been shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def announce_licence(model: str, licence: str, source: str) -> None:
     """Logs the licence of a model's weights, the first time that this user loads them.
 
     Args:
-        model: name for people, e.g. "MERT-v1-330M".
+        model: name to show, e.g. "MERT-v1-330M".
         licence: e.g. "CC BY-NC 4.0 (not for commercial use)".
         source: where the terms can be read.
     """
@@ -32,5 +32,5 @@ def announce_licence(model: str, licence: str, source: str) -> None:
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text(f"{licence}\n{source}\n", encoding="utf-8")
-    except OSError:  # a read-only home: it is said again next time
+    except OSError:  # a read-only home: it is shown again next time
         log.debug("cannot write %s", marker)

@@ -2,16 +2,16 @@
 
     python -m musicrec.embeddings.checkpoints.convert_musicnn musicnn-0.1.0-py3-none-any.whl weights/
 
-The wheel (`pip download musicnn==0.1.0 --no-deps`) or a folder unpacked from it holds one folder a model with a
+The wheel (`pip download musicnn==0.1.0 --no-deps`) or a folder unpacked from it holds one folder per model with a
 checkpoint in TensorFlow's V2 ("tensor bundle") format: `.index`, a LevelDB table of protobuf messages, and
-`.data-00000-of-00001`, the raw tensors. Both are read here by what the formats define; every checksum is verified.
+`.data-00000-of-00001`, the raw tensors. Both are read here according to the formats' definitions; every checksum is
+verified.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import re
 import struct
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musicrec.embeddings.checkpoints.safetensors_header import safetensors_header
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path
 
@@ -37,7 +38,7 @@ _FLOAT32 = 1
 
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 _BRANCHES = ("timbral1", "timbral2", "temporal1", "temporal2", "temporal3")
-# TensorFlow numbers its layers in the order of their making; the first of a kind has no number.
+# TensorFlow numbers its layers in the order of creation; the first of a kind has no number.
 _CONVOLUTIONS = [f"frontend.{name}" for name in _BRANCHES] + [f"midend.layer{number}" for number in (1, 2, 3)]
 _NORMS = [
     *("input_norm", *(f"{layer}.norm" for layer in _CONVOLUTIONS)),
@@ -126,20 +127,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _safetensors(tensors: dict[str, np.ndarray], origin: dict[str, str]) -> bytes:
-    """Returns float32 tensors in the safetensors format.
-
-    The safetensors package writes its metadata in a random order; written here, the same checkpoint always gives the
-    same bytes, so that a conversion can be checked by its hash.
-    """
-    header: dict[str, object] = {"__metadata__": origin}
-    offset = 0
-    for name, values in tensors.items():
-        header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [offset, offset + values.nbytes]}
-        offset += values.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    content = [values.astype("<f4").tobytes() for values in tensors.values()]
-    return b"".join([struct.pack("<Q", len(text)), text, *content])
+    """Returns float32 tensors in the safetensors format; the same checkpoint always gives the same bytes."""
+    header = safetensors_header(
+        ((name, "F32", values.shape, values.nbytes) for name, values in tensors.items()), origin
+    )
+    return b"".join([header, *(values.astype("<f4").tobytes() for values in tensors.values())])
 
 
 def _find(source: Path, variant: str) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Published checkpoints, fetched from the Hugging Face hub once and kept in its cache."""
+"""Fetches published checkpoints from the Hugging Face hub once; they are kept in its cache."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import shlex
 from fnmatch import fnmatch
 from pathlib import Path
 
-from musicrec.errors import MusicrecError
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+from musicrec.errors import MusicrecError, first_line
 
 log = logging.getLogger(__name__)
 
-# Seconds until an unreachable hub is given up.
+# Seconds after which an unreachable hub is given up.
 _TIMEOUT = 10.0
 
 
 def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) -> Path:
-    """Returns the folder of the hub's cache that has the files of a model; downloads what is not there yet.
+    """Returns the folder of the hub's cache that has the files of a model; downloads what is missing.
 
-    What is in the cache is used without asking the hub, so that jobs without network run, and all of a sweep's alike.
+    Cached files are used without asking the hub, so jobs need no network and a whole sweep uses the same files.
 
     Args:
         repository: "owner/name".
@@ -26,12 +29,8 @@ def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) ->
         files: for each file needed its possible names, the preferred one first; all lie in one folder.
 
     Raises:
-        MusicrecError: the hub cannot be reached (or HF_HUB_OFFLINE is set), or has no such files; tells what to do.
+        MusicrecError: the hub cannot be reached (or HF_HUB_OFFLINE is set), or has no such files; says what to do.
     """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
-
     try:
         cached = Path(snapshot_download(repository, revision=revision, local_files_only=True))
         found = [next((file for name in names for file in cached.rglob(name)), None) for names in files]
@@ -39,24 +38,22 @@ def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) ->
             return found[0].parent
     except LocalEntryNotFoundError:
         pass
-    if HF_HUB_OFFLINE:
-        raise MusicrecError(_instead(repository, revision, files, "HF_HUB_OFFLINE is set"))
+    if constants.HF_HUB_OFFLINE:
+        raise MusicrecError(_by_hand(repository, revision, files, "HF_HUB_OFFLINE is set"))
     try:
         # One short question first: the download itself would retry for a long time.
         listed = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT).siblings or []
         names = [_choose(repository, [file.rfilename for file in listed], choices) for choices in files]
         log.info("fetching %s from https://huggingface.co/%s (revision %s)", ", ".join(names), repository, revision)
-        paths = [Path(hf_hub_download(repository, name, revision=revision)) for name in names]
+        return (Path(snapshot_download(repository, revision=revision, allow_patterns=names)) / names[0]).parent
     except MusicrecError:
         raise
     except RevisionNotFoundError:
         raise MusicrecError(
             f"https://huggingface.co/{repository} has no revision {revision}; embedding.revision=main takes the newest"
         ) from None
-    except Exception as error:  # its HTTP client and with it the classes of errors differ between versions
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise MusicrecError(_instead(repository, revision, files, reason)) from None
-    return paths[0].parent
+    except Exception as error:  # the hub's HTTP client, and with it the classes of errors, differ between versions
+        raise MusicrecError(_by_hand(repository, revision, files, first_line(error))) from None
 
 
 def _choose(repository: str, listed: list[str], choices: tuple[str, ...]) -> str:
@@ -66,13 +63,13 @@ def _choose(repository: str, listed: list[str], choices: tuple[str, ...]) -> str
             if fnmatch(name, choice) or fnmatch(name, f"*/{choice}"):
                 return name
     raise MusicrecError(
-        f"https://huggingface.co/{repository} has no {' or '.join(choices)}; give embedding.revision, or what you have "
-        "as embedding.checkpoint"
+        f"https://huggingface.co/{repository} has no {' or '.join(choices)}; give another embedding.revision, or your "
+        "own copy as embedding.checkpoint"
     )
 
 
-def _instead(repository: str, revision: str, files: tuple[tuple[str, ...], ...], reason: str) -> str:
-    """Returns how to get the files without network here."""
+def _by_hand(repository: str, revision: str, files: tuple[tuple[str, ...], ...], reason: str) -> str:
+    """Returns the message that says how to get the files without network here."""
     folder = repository.split("/")[-1]
     includes = " ".join(f"--include {shlex.quote(name)}" for names in files for name in names)
     return (

@@ -1,25 +1,24 @@
-"""From the upstream's two files to the tensors that are needed, by way of a safetensors file in the user's cache."""
+"""Reads Jukebox's two published files, converted once to a safetensors file in the user's cache."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import shutil
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+from safetensors import safe_open
+from torch import Tensor
 
 from musicrec.embeddings.checkpoints.cache import cache_dir
+from musicrec.embeddings.checkpoints.safetensors_header import safetensors_header
 from musicrec.embeddings.checkpoints.torch_file import Entry, TorchFile
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, exclusive
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +26,18 @@ VQVAE_FILE = "vqvae.pth.tar"
 PRIOR_FILE = "prior_level_2.pth.tar"
 CONFIG_FILE = "config.json"
 _LAYER = re.compile(r"prior\.transformer\._attn_mods\.(\d+)\.")
-# Left on a disk after a conversion: a full home folder stops more than this program.
+# Bytes left free on the disk after a conversion: a full home folder would stop other programs too.
 _SPARE = 1 << 30
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors that are needed, read when they are asked for.
+    """The needed tensors, read on demand.
 
     Attributes:
         names: in the upstream's checkpoint.
         read: name -> tensor on the CPU, in the type it is stored in.
-        identity: the SHA-256 over those of both files, 64 hex digits.
+        identity: the SHA-256 of the hashes of both files, 64 hex digits.
     """
 
     names: list[str]
@@ -50,7 +49,7 @@ class ModelFile(TorchFile):
     """The tensors of the dictionary `model` in one of the upstream's files, by name.
 
     Attributes:
-        entries: name -> where it lies; a prefix `module.` is taken off.
+        entries: name -> where it is stored; a prefix `module.` is removed.
 
     Raises:
         MusicrecError: unreadable, damaged or not such a file.
@@ -77,7 +76,7 @@ class ModelFile(TorchFile):
 def open_weights(folder: Path, level: int, layers: int, mapped: bool = False) -> Weights:
     """Returns the tensors of the encoder, the codebook and the first layers of the prior.
 
-    They are converted once. Where the cache cannot be written they are read from the upstream's files themselves.
+    They are converted once. If the cache cannot be written, they are read from the upstream's files themselves.
 
     Args:
         folder: with vqvae.pth.tar and prior_level_2.pth.tar.
@@ -87,7 +86,7 @@ def open_weights(folder: Path, level: int, layers: int, mapped: bool = False) ->
             nothing of the file stays in memory.
 
     Raises:
-        MusicrecError: a file is missing, damaged or something else.
+        MusicrecError: a file is missing, damaged or not a checkpoint of Jukebox.
     """
     paths = [folder / name for name in (VQVAE_FILE, PRIOR_FILE)]
     for path in paths:
@@ -103,10 +102,9 @@ def open_weights(folder: Path, level: int, layers: int, mapped: bool = False) ->
         log.warning("%s cannot hold the converted weights (%s): they are read from %s", cache_dir(), error, folder)
         sources = {name: file for file in map(ModelFile, paths) for name in _wanted(file.entries, level, layers)}
         return Weights(sorted(sources), lambda name: sources[name].read(name), identity)
-    from safetensors import safe_open
 
     def copied(name: str) -> Tensor:
-        with safe_open(converted, framework="pt") as content:  # opened anew: the map goes with the tensor
+        with safe_open(converted, framework="pt") as content:  # opened each time: the map lives as long as the tensor
             return content.get_tensor(name).clone()
 
     with safe_open(converted, framework="pt") as content:
@@ -121,7 +119,7 @@ def convert(paths: Iterable[Path], target: Path, level: int, layers: int) -> Non
     """Writes the needed tensors of files of `torch.save` as one safetensors file, a piece at a time.
 
     Raises:
-        MusicrecError: a file is damaged or something else.
+        MusicrecError: a file is damaged or not a checkpoint of Jukebox.
         OSError: `target` cannot be written.
     """
     files = [ModelFile(path) for path in paths]
@@ -130,7 +128,8 @@ def convert(paths: Iterable[Path], target: Path, level: int, layers: int) -> Non
     size, free = sum(entry.size for _, _, entry in needed), shutil.disk_usage(target.parent).free
     if size + _SPARE > free:
         raise OSError(f"{size / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
-    header = _header([(name, entry) for _, name, entry in needed])
+    tensors = ((name, entry.kind, entry.shape, entry.size) for _, name, entry in needed)
+    header = safetensors_header(tensors, multiple=64)
     with atomic_path(target) as temporary, temporary.open("wb") as output:
         output.write(header)
         for file, name, _ in needed:
@@ -151,7 +150,9 @@ def _converted(paths: list[Path], identity: str, level: int, layers: int) -> Pat
     if existing:
         return existing
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / f"{identity[:16]}.lock", f"{folder}: another process converts the weights of Jukebox"):
+    with exclusive(
+        folder / f"{identity[:16]}.lock", f"{folder}: waiting, another process converts the weights of Jukebox"
+    ):
         existing = found()
         if existing:
             return existing
@@ -172,26 +173,14 @@ def _wanted(names: Iterable[str], level: int, layers: int) -> list[str]:
     return sorted(wanted)
 
 
-def _header(entries: list[tuple[str, Entry]]) -> bytes:
-    """Returns the first bytes of a safetensors file with these tensors, in this order."""
-    content = {}
-    offset = 0
-    for name, entry in entries:
-        content[name] = {"dtype": entry.kind, "shape": entry.shape, "data_offsets": [offset, offset + entry.size]}
-        offset += entry.size
-    text = json.dumps(content, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 8) % 64)
-    return struct.pack("<Q", len(text)) + text
-
-
 def _content_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file, 64 hex digits; remembered while size and time of change stay the same.
+    """Returns the SHA-256 of a file, 64 hex digits; remembered while size and modification time stay the same.
 
     Ten gigabytes take longer to read than the converted weights, and every shard of an extraction would.
     """
     status = path.stat()
-    place = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:32]
-    memo = cache_dir() / "jukebox" / "hashes" / f"{place}.txt"
+    key = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:32]
+    memo = cache_dir() / "jukebox" / "hashes" / f"{key}.txt"
     try:
         known = memo.read_text(encoding="ascii").strip()
         if re.fullmatch("[0-9a-f]{64}", known):
@@ -203,6 +192,6 @@ def _content_hash(path: Path) -> str:
     try:
         with atomic_path(memo) as temporary:
             temporary.write_text(found + "\n", encoding="ascii")
-    except OSError:  # a read-only home: it is read again next time
+    except OSError:  # a read-only home: the file is hashed again next time
         log.debug("cannot write %s", memo)
     return found

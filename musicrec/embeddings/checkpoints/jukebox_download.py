@@ -1,4 +1,4 @@
-"""The published weights: fetched once from where the upstream put them, continued where a transfer broke off."""
+"""Downloads Jukebox's published weights once; an interrupted transfer is resumed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ADDRESSES = (
     "https://openaipublic.azureedge.net/jukebox/models/5b",
     "https://storage.googleapis.com/jukebox-weights",
 )
-# Bytes that a file has at least: upstream publishes neither sizes nor checksums, but tensors take 7.5 MB and 10.29 GB.
-# A web page that says "gone" has less.
+# Least bytes of a file: upstream publishes neither sizes nor checksums, but the tensors take 7.5 MB and 10.29 GB. A web
+# page that says "gone" has fewer.
 _LEAST = {VQVAE_FILE: 7_000_000, PRIOR_FILE: 10_000_000_000}
 _ATTEMPTS = 5
 _PIECE = 1 << 20
@@ -37,11 +37,11 @@ def published(addresses: Sequence[str] = ADDRESSES, least: dict[str, int] = _LEA
     """Returns the folder in the user's cache that holds both files of Jukebox 5b, fetched if they are not there.
 
     Args:
-        addresses: of folders with the files; the next is tried if one does not answer.
-        least: bytes that a file has at least.
+        addresses: of folders with the files; if one does not answer, the next is tried.
+        least: file name -> the fewest bytes it can have.
 
     Raises:
-        MusicrecError: unreachable, or what came is no such file; tells how to do it by hand.
+        MusicrecError: unreachable, or not such a file; says how to do it by hand.
     """
     folder = cache_dir() / "jukebox" / "5b"
     names = list(least)
@@ -51,10 +51,10 @@ def published(addresses: Sequence[str] = ADDRESSES, least: dict[str, int] = _LEA
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MusicrecError(
-            f"the weights of Jukebox 5b cannot be put into {folder} ({error.strerror}): set MUSICREC_CACHE to a folder "
-            "with 16 GB of space"
+            f"the weights of Jukebox 5b cannot be stored in {folder} ({error.strerror}): set MUSICREC_CACHE to a "
+            "folder with 16 GB of space"
         ) from None
-    with exclusive(folder / ".lock", f"{folder}: another process fetches the weights of Jukebox"):
+    with exclusive(folder / ".lock", f"{folder}: waiting, another process downloads the weights of Jukebox"):
         for name in names:
             if not (folder / name).is_file():
                 _fetch_any([f"{address.rstrip('/')}/{name}" for address in addresses], folder / name, least[name])
@@ -73,22 +73,22 @@ def _fetch_any(urls: list[str], target: Path, least: int) -> None:
             return
     raise MusicrecError(
         f"the weights of Jukebox 5b cannot be fetched ({'; '.join(reasons)}). Bring {VQVAE_FILE} (8 MB) and "
-        f"{PRIOR_FILE} (10.3 GB) here by another way and give their folder: python extract.py embedding=jukemir "
-        "embedding.checkpoint=FOLDER; embedding.mirror=ADDRESS fetches them from another place (docs/jukemir.md)"
+        f"{PRIOR_FILE} (10.3 GB) here by other means and give their folder: python extract.py embedding=jukemir "
+        "embedding.checkpoint=FOLDER; embedding.mirror=ADDRESS fetches them from elsewhere (docs/jukemir.md)"
     )
 
 
 def fetch(url: str, target: Path, least: int = 0) -> None:
-    """Fetches a file; what came is kept beside it (`part_of`) and continued, in this call or a later one.
+    """Downloads a file; what has arrived is kept beside it (`part_of`) and resumed, in this call or a later one.
 
     Args:
         url: http or https.
-        target: appears when the file is whole.
-        least: bytes it must have at least.
+        target: appears when the file is complete.
+        least: the fewest bytes it can have.
 
     Raises:
         OSError: no connection, an error of the server, no space; several attempts without progress.
-        ValueError: what came has not the size that the server announced, or is too short to be it.
+        ValueError: it does not have the size that the server announced, or is too short.
     """
     part = part_of(url, target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,26 +108,26 @@ def fetch(url: str, target: Path, least: int = 0) -> None:
             idle = 0 if after > before and _version(part) else idle + 1
             if idle >= _ATTEMPTS:
                 raise
-            log.info("%s: the connection broke at %d bytes, going on", url, after)
+            log.info("%s: the connection broke at %d bytes, resuming", url, after)
             time.sleep(min(idle, 3))
     size = part.stat().st_size
     if size < least:
         _forget(part)
         raise ValueError(f"it has {size} bytes, the weights have at least {least}")
     part.replace(target)
-    for rest in target.parent.glob(f"{target.name}.*.part*"):  # the notes, and what other addresses gave
+    for rest in target.parent.glob(f"{target.name}.*.part*"):  # the notes, and parts from other addresses
         rest.unlink(missing_ok=True)
 
 
 def part_of(url: str, target: Path) -> Path:
-    """Returns the file that holds what an address has given so far: each has its own, as their files may differ."""
+    """Returns the file for what an address has sent so far; each has its own, as their files may differ."""
     return target.with_name(f"{target.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
 
 
 def _receive(url: str, part: Path) -> bool:
-    """Appends what a server gives to `part`; returns whether it is whole now."""
+    """Appends what a server sends to `part`; returns whether it is complete."""
     version = _version(part)
-    # Without a version nothing tells whether the server's file is still the same.
+    # Without a version there is no way to know whether the server's file is still the same.
     start = part.stat().st_size if version else 0
     request = urllib.request.Request(url, headers={"User-Agent": "musicrec"})
     if start:
@@ -136,7 +136,7 @@ def _receive(url: str, part: Path) -> bool:
     try:
         response = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing is left behind `start`: whole, or another file now
+        if error.code != 416:  # nothing is left after `start`: complete, or a different file now
             raise
         if _total(error.headers.get("Content-Range")) == start:
             return True
@@ -162,7 +162,7 @@ def _receive(url: str, part: Path) -> bool:
 
 
 def _append(response: http.client.HTTPResponse, part: Path, start: int, shown: str) -> int:
-    """Writes a response behind the first `start` bytes of `part`; returns the size reached."""
+    """Writes a response after the first `start` bytes of `part`; returns the size reached."""
     last = time.monotonic()
     with part.open("r+b" if part.is_file() else "wb") as file:
         file.truncate(start)
@@ -182,7 +182,7 @@ def _total(content_range: str | None) -> int | None:
 
 
 def _version(part: Path) -> str:
-    """Returns what the server said of the version of a part, "" if there is none to be continued."""
+    """Returns the version of a part as the server named it, "" if there is no part to resume."""
     known = part.is_file() and _note(part).is_file()
     return _note(part).read_text(encoding="utf-8") if known else ""
 

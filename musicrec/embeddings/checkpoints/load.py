@@ -1,7 +1,8 @@
-"""Checkpoints as their authors publish them: which file it is, its tensors, and a network filled with them.
+"""Reads checkpoints as their authors publish them: finds the file, reads its tensors, fills a network with them.
 
-Nothing in a file is executed: safetensors hold tensors only, torch reads the others with `weights_only=True`, and where
-it refuses, because a training program left objects of its own beside the tensors, `torch_file` reads the tensors alone.
+Nothing in a file is executed: safetensors hold tensors only, torch reads the others with `weights_only=True`, and if it
+refuses because a training program left objects of its own beside the tensors, `torch_file` reads the tensors alone.
+(torch's own way, `safe_globals`, must import what the file names, and cannot list the names in files from before 1.6.)
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from musicrec.embeddings.checkpoints.torch_file import TorchFile
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, first_line
 
 log = logging.getLogger(__name__)
 
-# What reading a file that is cut off or no checkpoint can raise.
+# What reading a truncated file, or one that is not a checkpoint, can raise.
 _DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-# Names of one error message at most; the rest is counted.
+# At most this many names in one error message; the rest is counted.
 _NAMES_SHOWN = 8
 # torch.nn.utils.weight_norm's names for magnitude and direction, the old ones and today's.
 _WEIGHT_NORMS = (
@@ -37,7 +40,7 @@ def find_file(path: Path, *patterns: str, prefer: str = "") -> Path:
     """Returns the file of a folder whose name fits the earliest pattern.
 
     Args:
-        path: the folder, or a file, for the folder it is in.
+        path: the folder, or a file in it.
         patterns: names with wildcards; the first one that fits any file decides.
         prefer: decides among several files: the one that has this in its name.
 
@@ -71,7 +74,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def demand(config: dict[str, Any], path: Path, needed: Iterable[str] = (), **allowed: Any) -> None:
+def check_config(config: dict[str, Any], path: Path, needed: Iterable[str] = (), **allowed: Any) -> None:
     """Refuses a configuration by the name of the first key that is missing or has a value that is not supported.
 
     Args:
@@ -92,9 +95,6 @@ def demand(config: dict[str, Any], path: Path, needed: Iterable[str] = (), **all
 
 def read(path: Path) -> dict[str, Any]:
     """Returns the content of a `.safetensors` file, or of one written by `torch.save`; tensors are on the CPU."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -103,10 +103,9 @@ def read(path: Path) -> dict[str, Any]:
         except pickle.UnpicklingError:
             file = TorchFile(path)
             content = file.filled(file.content)
-            log.info("%s holds objects besides its tensors; they were left out, unread", path)
+            log.info("%s holds objects besides its tensors; they were skipped", path)
     except _DAMAGE + (SafetensorError,) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MusicrecError(f"{path} is damaged or no checkpoint ({reason}): fetch it again") from None
+        raise MusicrecError(f"{path} is damaged or not a checkpoint ({first_line(error)}); fetch it again") from None
     if not isinstance(content, dict):
         raise MusicrecError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     return content
@@ -121,10 +120,10 @@ def tensors(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
     """
     state = content.get("state_dict", content)
     if not isinstance(state, dict) or not state:
-        raise MusicrecError(f"{path} is not a checkpoint, it has no tensors but {_some(content)}")
+        raise MusicrecError(f"{path} is not a checkpoint; instead of tensors it has {_some(content)}")
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
-        raise MusicrecError(f"{path} is not a checkpoint, these are no tensors: {_some(strange)}")
+        raise MusicrecError(f"{path} is not a checkpoint; these are not tensors: {_some(strange)}")
     return fold_weight_norms({name: _as_float32(value) for name, value in state.items()})
 
 
@@ -161,8 +160,8 @@ def fill(
         net: its parameters may be on the "meta" device; they become those of `state`.
         state: tensors by name.
         path: where they come from.
-        unused: beginnings of names that the checkpoint may have and the network has not.
-        called: from a name in the network to that in the file, for people.
+        unused: prefixes of names that the checkpoint may have although the network does not.
+        called: returns the name in the file for a name in the network, for messages.
 
     Raises:
         MusicrecError: tensors are missing, unknown or of another shape; names them.

@@ -1,7 +1,7 @@
-"""Tensors of a file written by `torch.save`, one at a time, without running anything that the file names.
+"""TorchFile: the tensors of a file written by `torch.save`, one at a time, without running anything it names.
 
 `torch.load` cannot do this for files from before torch 1.6: it reads them whole. Both formats are a pickle that
-describes the tensors, and their bytes beside it: as members of a zip archive (since 1.6), or one after the other behind
+describes the tensors, and their bytes beside it: as members of a zip archive (since 1.6), or one after the other after
 the pickle. The pickle is read by an unpickler for which every class and function of the file is an empty shell.
 """
 
@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from musicrec.errors import MusicrecError
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from musicrec.errors import MusicrecError, first_line
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# Names of the storages in the pickle -> type in the safetensors format and bytes an element.
+# Names of the storages in the pickle -> type in the safetensors format and bytes per element.
 _TYPES = {
     "HalfStorage": ("F16", 2),
     "BFloat16Storage": ("BF16", 2),
@@ -33,7 +33,7 @@ _TYPES = {
     "LongStorage": ("I64", 8),
     "IntStorage": ("I32", 4),
 }
-_PIECE = 1 << 24  # bytes that a copy holds at a time
+_PIECE = 1 << 24  # bytes held in memory at a time while copying
 _DAMAGE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -51,7 +51,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies.
+    """Where a tensor is stored.
 
     Attributes:
         kind: type of the elements in the safetensors format, "F16".
@@ -69,7 +69,7 @@ class Entry:
 
 
 class _Shell(dict[Any, Any]):
-    """Stands for any object of a class that is not known here: takes whatever the pickle gives it."""
+    """Stands for any object of an unknown class: accepts whatever the pickle gives it."""
 
     def __new__(cls, *arguments: Any, **named: Any) -> _Shell:
         return super().__new__(cls)
@@ -105,7 +105,7 @@ def _tensor(
     if any(length > 1 and step != wanted for length, step, wanted in zip(shape, stride, expected[::-1], strict=True)):
         return _Shell()  # not contiguous: nothing that is wanted here
     if offset < 0 or offset + elements > available:
-        raise pickle.UnpicklingError("a tensor lies outside of its storage")
+        raise pickle.UnpicklingError("a tensor exceeds its storage")
     return Entry(kind, tuple(shape), key, offset * width, elements * width)
 
 
@@ -144,7 +144,7 @@ class TorchFile:
     """What is in a file of `torch.save`, read without running anything that the file names.
 
     Attributes:
-        content: the object, with an `Entry` in the place of each tensor and shells for objects of unknown classes.
+        content: the object, with an `Entry` instead of each tensor and shells for objects of unknown classes.
 
     Raises:
         MusicrecError: unreadable, damaged or not such a file.
@@ -166,8 +166,6 @@ class TorchFile:
 
     def tensor(self, entry: Entry) -> Tensor:
         """Returns a tensor, in memory of its own and in the type it is stored in."""
-        import torch
-
         types = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
         types |= {"I64": torch.int64, "I32": torch.int32}
         tensor = torch.empty(entry.size, dtype=torch.uint8)
@@ -252,5 +250,5 @@ class TorchFile:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> MusicrecError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return MusicrecError(f"{self.path} is damaged or no checkpoint of torch.save ({reason}): fetch it again")
+        reason = first_line(error)
+        return MusicrecError(f"{self.path} is damaged or not a checkpoint of torch.save ({reason}); fetch it again")

@@ -1,18 +1,18 @@
-"""Embeddings in a notebook: from a list of files to a matrix, without a workspace."""
+"""embed_files: from a list of audio files to a matrix of vectors, without a workspace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from musicrec.embeddings.base import AudioEmbedding, Embedding
+from musicrec.embeddings.extraction.job import run
+from musicrec.embeddings.extraction.plan import Request
 from musicrec.errors import MusicrecError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from musicrec.embeddings.base import Embedding
+from musicrec.workspace import TrackIndex, Workspace
 
 
 def embed_files(
@@ -26,32 +26,26 @@ def embed_files(
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Returns the vectors of audio files, (files, dim) float32 in their order, and file -> reason for the NaN rows.
 
-    The same code runs as in `extract.py`, so the numbers are the same too.
+    The same code runs as in `extract.py`, so the numbers are the same.
 
     Args:
         files: audio files.
         embedding: an embedding made from audio, e.g. `MusicNN()`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "fp32", "bf16" or "fp16".
-        batch_size: clips the model gets at once on a GPU.
-        num_workers: processes that decode ahead; "auto" by the cores at hand, 0 = none.
+        batch_size: clips per batch on a GPU.
+        num_workers: processes that decode ahead; "auto" depends on the CPU cores, 0 = none.
 
     Raises:
         MusicrecError: `embedding` needs no audio; none of the files can be embedded.
     """
-    import numpy as np
-
-    from musicrec.embeddings.base import AudioEmbedding
-    from musicrec.embeddings.extraction.job import Job
-    from musicrec.workspace import TrackIndex, Workspace
-
     if not isinstance(embedding, AudioEmbedding):
         raise MusicrecError(f"embedding={embedding.name} is not made from audio; embed_files needs one that is")
     names = [str(file) for file in files]
     tracks = TrackIndex(list(dict.fromkeys(names)))
     with TemporaryDirectory(prefix="musicrec-") as folder:
         paths = {name: Path(name) for name in tracks.ids}
-        job = Job(embedding, Workspace(Path(folder)), tracks, paths, precision=precision)
-        report = job.run(device, batch_size, num_workers)
-        table = np.load(report.path)
-    return table[[tracks.row(name) for name in names]], report.failed
+        request = Request(embedding, Workspace(Path(folder)), tracks, paths, precision)
+        report = run(request, device, batch_size, num_workers)
+        vectors = np.load(report.path)
+    return vectors[[tracks.row(name) for name in names]], report.failed

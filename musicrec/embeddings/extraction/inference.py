@@ -1,35 +1,27 @@
-"""Runs a model over clips: on which device, in which threads, and what happens to a clip it fails on."""
+"""Runs a model over batches of clips: on which device, in which threads, and what happens to a clip it fails on."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from musicrec.errors import MusicrecError
-
-if TYPE_CHECKING:
-    from musicrec.embeddings.base import AudioEmbedding
-
-# Clips by row.
-Batch = list[tuple[int, np.ndarray]]
-# Row -> vector, or the reason why there is none; and the seconds it took.
-Outcome = tuple[dict[int, np.ndarray | str], float]
+from musicrec.embeddings.base import AudioEmbedding
+from musicrec.embeddings.extraction.results import DecodedClip, Embedded, Failed, Outcome, signature
+from musicrec.errors import MusicrecError, first_line
 
 
 def torch_device(device: str) -> str:
-    """Returns the torch device of `extract.device`; "auto" is CUDA where there is any.
+    """Returns the torch device of `extract.device`; "auto" is CUDA if available.
 
     Raises:
-        MusicrecError: unknown, or not there.
+        MusicrecError: unknown or not available.
     """
-    import torch
-
     cuda = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if cuda else "cpu"
@@ -40,79 +32,82 @@ def torch_device(device: str) -> str:
     return device
 
 
-class ModelThreads:
-    """Threads that run a model, with a bounded queue before them; outcomes are taken in the order of sending."""
+def run_model(
+    embedding: AudioEmbedding, batches: Iterable[list[DecodedClip] | Failed], device: str
+) -> Generator[Outcome, None, None]:
+    """Yields the outcome of every clip: on a CPU one clip per core at a time, on a GPU one batch after the other.
 
-    def __init__(self, embedding: AudioEmbedding, executor: ThreadPoolExecutor, limit: int):
-        self._embedding = embedding
-        self._executor = executor
-        self._limit = limit
-        self._waiting: deque[Future[Outcome]] = deque()
+    A clip on one core beats all cores on one clip: the cores need not wait for each other between operations, which
+    costs a multiple of the work itself on a busy machine, and the numbers do not depend on the number of cores.
 
-    def send(self, batch: Batch) -> Iterator[Outcome]:
-        """Sends off a batch and yields what had to be taken to make room for it."""
-        while len(self._waiting) >= self._limit:
-            yield self._waiting.popleft().result()
-        self._waiting.append(self._executor.submit(embed, self._embedding, batch))
-
-    def drain(self) -> Iterator[Outcome]:
-        """Yields the outcomes of everything that was sent off."""
-        while self._waiting:
-            yield self._waiting.popleft().result()
+    Args:
+        embedding: loaded.
+        batches: read only a little ahead of the model; failures are passed on.
+        device: torch device of the model.
+    """
+    with _executor(device) as (executor, limit):
+        waiting: deque[Future[list[Outcome]]] = deque()
+        for batch in batches:
+            if isinstance(batch, Failed):
+                yield batch
+                continue
+            while waiting and (len(waiting) >= limit or waiting[0].done()):
+                yield from waiting.popleft().result()
+            waiting.append(executor.submit(embed, embedding, batch))
+        while waiting:
+            yield from waiting.popleft().result()
 
 
 @contextmanager
-def model_threads(embedding: AudioEmbedding, device: str) -> Iterator[ModelThreads]:
-    """Yields what runs the model: on a CPU a clip on each core, on a GPU one batch after the other.
-
-    A clip on one core beats all cores on one clip: there is no waiting for each other between operations, which costs
-    a multiple of the work itself when the machine is busy, and the numbers do not depend on the number of cores.
-    """
-    import torch
-
+def _executor(device: str) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """Yields the threads that run the model and the number of batches to have in them at most."""
     cores = torch.get_num_threads()
     threads = cores if device == "cpu" else 1
     torch.set_num_threads(1 if device == "cpu" else cores)
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="model") as executor:
             try:
-                yield ModelThreads(embedding, executor, limit=2 * threads)
+                yield executor, 2 * threads
             finally:
                 executor.shutdown(cancel_futures=True)
     finally:
         torch.set_num_threads(cores)
 
 
-def embed(embedding: AudioEmbedding, batch: Batch) -> Outcome:
-    """Returns the outcome of a batch; when the model fails on it, clip by clip.
+def embed(embedding: AudioEmbedding, batch: list[DecodedClip]) -> list[Outcome]:
+    """Returns the outcomes of a batch; if the model fails on it, the clips are tried one by one.
 
     Raises:
-        RuntimeError: the device is lost, so that going on would fail all other clips.
+        RuntimeError: the device is lost, so every other clip would fail too.
     """
-    begin = time.perf_counter()
-    rows: dict[int, np.ndarray | str] = {}
+    start = time.perf_counter()
     try:
-        values = embedding.embed([wave for _, wave in batch])
+        vectors = embedding.embed([clip.wave for clip in batch])
     except (RuntimeError, MemoryError) as error:
         if _is_fatal(error):
             raise
-        if len(batch) > 1:  # too much at once, or one bad clip: the others need not suffer
-            for single in batch:
-                rows |= embed(embedding, [single])[0]
-        else:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            rows[batch[0][0]] = f"the model failed: {reason}"
-    else:
-        for (row, _), vector in zip(batch, values, strict=True):
-            finite = np.isfinite(vector).all()
-            rows[row] = vector.astype(np.float32) if finite else "the model gave NaN or infinite values"
-    return rows, time.perf_counter() - begin
+        if len(batch) > 1:  # out of memory, or one bad clip: the others should not fail with it
+            return [outcome for clip in batch for outcome in embed(embedding, [clip])]
+        seconds = {**batch[0].seconds, "model": time.perf_counter() - start}
+        return [_failed(batch[0], f"the model failed: {first_line(error)}", seconds)]
+    spent = (time.perf_counter() - start) / len(batch)
+    return [
+        _outcome(clip, vector, {**clip.seconds, "model": spent}) for clip, vector in zip(batch, vectors, strict=True)
+    ]
+
+
+def _outcome(clip: DecodedClip, vector: np.ndarray, seconds: dict[str, float]) -> Outcome:
+    if not np.isfinite(vector).all():
+        return _failed(clip, "the model gave NaN or infinite values", seconds)
+    return Embedded(clip.row, vector.astype(np.float32), clip.silent, clip.damaged, clip.audio_seconds, seconds)
+
+
+def _failed(clip: DecodedClip, reason: str, seconds: dict[str, float]) -> Failed:
+    return Failed(clip.row, reason, signature(clip.file), seconds)
 
 
 def _is_fatal(error: Exception) -> bool:
-    """Returns whether an error concerns the device, not the clip: going on would fail every other track."""
-    import torch
-
+    """Returns whether an error concerns the device rather than the clip, so that every other clip would fail too."""
     if isinstance(error, torch.OutOfMemoryError):
         return False
     return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)

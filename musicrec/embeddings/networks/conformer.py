@@ -68,6 +68,7 @@ class ConformerLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(dim, eps=epsilon)
 
     def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+        """Returns the output of the layer, (batch, frames, dim) like its input; `turns` as of `_turns`."""
         x = x + 0.5 * self.ffn1(self.ffn1_layer_norm(x))
         x = x + self.self_attn(self.self_attn_layer_norm(x), turns)
         x = x + self.conv_module(x)
@@ -109,6 +110,8 @@ class _RotaryAttention(nn.Module):
 
 
 class ConvolutionModule(nn.Module):
+    """Gated pointwise convolution, depthwise convolution over time, batch norm, pointwise convolution."""
+
     def __init__(self, dim: int, kernel: int):
         super().__init__()
         self.layer_norm = nn.LayerNorm(dim)
@@ -124,13 +127,14 @@ class ConvolutionModule(nn.Module):
         self.batch_norm = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns (batch, frames, dim) for the same."""
         y = F.glu(self.pointwise_conv1(self.layer_norm(x).transpose(1, 2)), dim=1)
         y = F.silu(self.batch_norm(self.depthwise_conv(y)))
         return self.pointwise_conv2(y).transpose(1, 2)
 
 
 def _turns(frames: int, head_dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns cosine and sine by position, each (frames, 1, head dim); both halves of a head turn alike."""
+    """Returns cosine and sine by position, each (frames, 1, head dim); the same for both halves of a head."""
     frequency = base ** -(torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
     angle = torch.arange(frames, device=device, dtype=torch.float32)[:, None] * frequency
     angle = torch.cat([angle, angle], dim=1)[:, None]

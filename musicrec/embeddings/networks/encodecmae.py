@@ -44,12 +44,12 @@ class EncodecMAENet(nn.Module):
             if isinstance(module, _Attention):
                 module.untangle_heads()
 
-    def forward(self, waves: Tensor, heard: int | None) -> Iterator[Tensor]:
+    def forward(self, waves: Tensor, attended: int | None) -> Iterator[Tensor]:
         """Yields what enters the first layer and what leaves each, (batch, frames, dim).
 
         Args:
             waves: chunks, (batch, samples).
-            heard: how many frames are attended to; None = all.
+            attended: how many frames are attended to; None = all.
         """
         frames = self.encoder(waves[:, None]).transpose(1, 2)  # (batch, frames, 128)
         x = self.projection(frames).float()
@@ -57,7 +57,7 @@ class EncodecMAENet(nn.Module):
         yield x
         first = second = x
         for number, layer in enumerate(self.layers):
-            first, second = layer(first, second, heard)
+            first, second = layer(first, second, attended)
             ends = self.ends_combined and number == len(self.layers) - 1
             yield first + self.final_norm(second) if ends else first
 
@@ -70,8 +70,8 @@ class _ResiDualLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
 
-    def forward(self, first: Tensor, second: Tensor, heard: int | None) -> tuple[Tensor, Tensor]:
-        change = self.att_layer(first, heard)
+    def forward(self, first: Tensor, second: Tensor, attended: int | None) -> tuple[Tensor, Tensor]:
+        change = self.att_layer(first, attended)
         first, second = self.norm1(first + change), second + change
         change = self.ff_layer(first)
         return self.norm2(first + change), second + change
@@ -93,10 +93,10 @@ class _Attention(nn.Module):
             linear.weight = nn.Parameter(linear.weight[order], requires_grad=False)
         self.wo.weight = nn.Parameter(self.wo.weight[:, order], requires_grad=False)
 
-    def forward(self, x: Tensor, heard: int | None) -> Tensor:
+    def forward(self, x: Tensor, attended: int | None) -> Tensor:
         query, key, value = (
             project(source).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for project, source in ((self.wq, x), (self.wk, x[:, :heard]), (self.wv, x[:, :heard]))
+            for project, source in ((self.wq, x), (self.wk, x[:, :attended]), (self.wv, x[:, :attended]))
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.wo(mixed.transpose(1, 2).flatten(2))

@@ -19,7 +19,7 @@ _ROTARY_BASE = 10_000
 
 
 class MusicFMNet(nn.Module):
-    """Log-mel spectra, two residual convolutions that make a frame of four, and a conformer."""
+    """Log-mel spectra, two residual convolutions that make one frame of four, and a conformer."""
 
     window: Tensor
     filters: Tensor
@@ -27,10 +27,11 @@ class MusicFMNet(nn.Module):
     deviation: Tensor
 
     def __init__(self, state: dict[str, Tensor], config: dict[str, Any]):
-        """
+        """Makes the network; its tensors are filled in later.
+
         Args:
             state: tensors by name; sizes are read from them.
-            config: what may differ from the published model and shows in no size, in transformers' names.
+            config: what may differ from the published model without changing a size, in transformers' names.
         """
         super().__init__()
         for name in ("window", "filters", "mean", "deviation"):

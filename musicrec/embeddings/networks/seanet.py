@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Places of the strided convolutions in upstream's sequence; before each stands a residual block and an ELU.
+# Indices of the strided convolutions in upstream's sequence; a residual block and an ELU come before each.
 _STRIDED = (3, 6, 9, 12)
 _LSTM = 13
 _LAST = 15
 
 
 class SEANetEncoder(nn.Sequential):
-    """From waves (batch, 1, samples) to frames (batch, dim, ceil(samples / hop)); only the past is heard.
+    """From waves (batch, 1, samples) to frames (batch, dim, ceil(samples / hop)); only the past is used.
 
     Args:
         shapes: of the weights (`0.weight`, `1.block.1.weight`, ...).
@@ -27,9 +27,9 @@ class SEANetEncoder(nn.Sequential):
 
     def __init__(self, shapes: Mapping[str, torch.Size], prefix: str):
         layers: list[nn.Module] = [_CausalConv(shapes[f"{prefix}0.weight"])]
-        for place in _STRIDED:
-            shape = shapes[f"{prefix}{place}.weight"]
-            residual = _Residual(shapes, f"{prefix}{place - 2}")
+        for index in _STRIDED:
+            shape = shapes[f"{prefix}{index}.weight"]
+            residual = _Residual(shapes, f"{prefix}{index - 2}")
             layers += [residual, nn.ELU(), _CausalConv(shape, stride=shape[2] // 2)]
         width = shapes[f"{prefix}{_LSTM}.lstm.weight_hh_l0"][1]
         layers += [_SkippedLSTM(width), nn.ELU(), _CausalConv(shapes[f"{prefix}{_LAST}.weight"])]
@@ -37,7 +37,7 @@ class SEANetEncoder(nn.Sequential):
 
 
 class _CausalConv(nn.Conv1d):
-    """Convolution of the past, the beginning mirrored; the end is mirrored only to complete the last frame."""
+    """Causal convolution; the start is padded by reflection, the end only to complete the last frame."""
 
     def __init__(self, shape: torch.Size, stride: int = 1):
         after, before, kernel = shape
@@ -48,7 +48,7 @@ class _CausalConv(nn.Conv1d):
         length = x.shape[2]
         future = -length % self.stride[0]
         if self.past or future:
-            # What is too short to be mirrored is first prolonged by zeros, as upstream does.
+            # A signal too short for reflection is first extended by zeros, as upstream does.
             surplus = max(0, max(self.past, future) - length + 1)
             x = F.pad(F.pad(x, (0, surplus)), (self.past, future), mode="reflect")
             x = x[:, :, : x.shape[2] - surplus]
@@ -56,11 +56,11 @@ class _CausalConv(nn.Conv1d):
 
 
 class _Residual(nn.Module):
-    def __init__(self, shapes: Mapping[str, torch.Size], place: str):
+    def __init__(self, shapes: Mapping[str, torch.Size], name: str):
         super().__init__()
-        narrow, wide = (_CausalConv(shapes[f"{place}.block.{number}.weight"]) for number in (1, 3))
+        narrow, wide = (_CausalConv(shapes[f"{name}.block.{number}.weight"]) for number in (1, 3))
         self.block = nn.Sequential(nn.ELU(), narrow, nn.ELU(), wide)
-        self.shortcut = _CausalConv(shapes[f"{place}.shortcut.weight"])
+        self.shortcut = _CausalConv(shapes[f"{name}.shortcut.weight"])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.block(x)

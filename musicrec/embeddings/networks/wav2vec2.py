@@ -19,13 +19,13 @@ SIZES = (
 
 
 class Wav2Vec2(nn.Module):
-    """Convolutions on the waveform, positions made of them by convolution, and transformer layers.
+    """Convolutions on the waveform, positions computed from them by convolution, and transformer layers.
 
     Args:
         config: sizes, in the names of transformers' `config.json`.
         positions: maps frames (batch, frames, dim) to what is added to them.
         norm_first: layers normalise their input (HuBERT large) instead of their output, and the last state is
-            normalised once more; both ways have the same tensors.
+            normalised once more; both have the same tensors.
     """
 
     def __init__(self, config: dict[str, Any], positions: nn.Module, norm_first: bool):
@@ -43,14 +43,14 @@ class Wav2Vec2(nn.Module):
         # In float32, so that sums over the layers keep their digits under autocast.
         return self.feature_projection(self.feature_extractor(waves)).float()
 
-    def encode(self, features: Tensor, heard: Tensor | None = None) -> Iterator[Tensor]:
+    def encode(self, features: Tensor, attended: Tensor | None = None) -> Iterator[Tensor]:
         """Yields what enters the first layer and what leaves each, (batch, frames, dim).
 
         Args:
             features: (batch, frames, dim).
-            heard: frames that are not padding, (batch, frames) bool; None attends to all, as the study did.
+            attended: frames that are not padding, (batch, frames) bool; None attends to all, as in the study.
         """
-        return self.encoder(features, heard)
+        return self.encoder(features, attended)
 
 
 class _FeatureExtractor(nn.Module):
@@ -112,11 +112,11 @@ class _Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(config["hidden_size"], eps=config.get("layer_norm_eps", 1e-5))
         self.layers = nn.ModuleList(_Layer(config, norm_first) for _ in range(config["num_hidden_layers"]))
 
-    def forward(self, x: Tensor, heard: Tensor | None) -> Iterator[Tensor]:
+    def forward(self, x: Tensor, attended: Tensor | None) -> Iterator[Tensor]:
         mask = None
-        if heard is not None:
-            x = x * heard[:, :, None]
-            mask = heard[:, None, None, :]
+        if attended is not None:
+            x = x * attended[:, :, None]
+            mask = attended[:, None, None, :]
         x = x + self.pos_conv_embed(x)
         if not self.norm_first:
             x = self.layer_norm(x)
@@ -182,6 +182,7 @@ class ConvolutionalPositions(nn.Module):
         self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns what is added to the frames, (batch, frames, dim)."""
         y = self.conv(x.transpose(1, 2))
         return F.gelu(y[..., : x.shape[1]]).transpose(1, 2)  # an even kernel gives one frame too many
 
@@ -194,6 +195,7 @@ class StackedPositions(nn.Module):
         self.layers = nn.ModuleList(_StackedLayer(dim, kernel, groups) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns what is added to the frames, (batch, frames, dim)."""
         for layer in self.layers:
             x = layer(x)
         return x

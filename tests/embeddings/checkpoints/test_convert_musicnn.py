@@ -89,9 +89,9 @@ def tiny_musicnn() -> dict[str, np.ndarray]:
         for part in ("gamma", "beta", "moving_mean", "moving_variance"):
             name = f"batch_normalization{f'_{number}' if number else ''}/{part}"
             variables[name] = rng.uniform(0.5, 1.5, size)
-    for suffix, shape in (("", (38, 4)), ("_1", (4, 5))):
-        variables[f"dense{suffix}/kernel"] = rng.standard_normal(shape)
-        variables[f"dense{suffix}/bias"] = rng.standard_normal(shape[1])
+    for suffix, inputs, outputs in (("", 38, 4), ("_1", 4, 5)):
+        variables[f"dense{suffix}/kernel"] = rng.standard_normal((inputs, outputs))
+        variables[f"dense{suffix}/bias"] = rng.standard_normal(outputs)
     variables["conv2d/kernel/Adam"] = rng.standard_normal((7, 38, 1, 2))
     variables["beta1_power"] = np.array(0.9)
     return variables

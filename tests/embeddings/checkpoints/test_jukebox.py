@@ -113,7 +113,7 @@ def test_damaged_files_give_one_line(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.pth.tar"
     for cut in (0, 1, 10, 60, 200, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:cut])
-        with pytest.raises(MusicrecError, match=r"damaged\.pth\.tar is damaged or no checkpoint of torch\.save"):
+        with pytest.raises(MusicrecError, match=r"damaged\.pth\.tar is damaged or not a checkpoint of torch\.save"):
             ModelFile(path).read("w")
 
 
@@ -129,14 +129,14 @@ def test_flipped_bits_in_a_zip_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"PK\x03\x04", pickle.dumps({"model": {}})])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(MusicrecError, match="is damaged or no checkpoint of torch.save"):
+    with pytest.raises(MusicrecError, match="is damaged or not a checkpoint of torch.save"):
         ModelFile(tmp_path / "file")
 
 
 def test_other_zips_and_other_dictionaries_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "file", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(MusicrecError, match="is damaged or no checkpoint of torch.save"):
+    with pytest.raises(MusicrecError, match="is damaged or not a checkpoint of torch.save"):
         ModelFile(tmp_path / "file")
     with pytest.raises(MusicrecError, match="has no entry 'model'"):
         ModelFile(save({"weights": {}}, tmp_path / "other", "zip"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from musicrec.embeddings.checkpoints import hub
 from musicrec.embeddings.checkpoints import load as checkpoint
@@ -61,7 +62,7 @@ def test_objects_beside_the_tensors_are_left_out_and_not_run(
 def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(MusicrecError, match=f"{name} is damaged or no checkpoint") as error:
+    with pytest.raises(MusicrecError, match=f"{name} is damaged or not a checkpoint") as error:
         checkpoint.read(path)
     assert "\n" not in str(error.value)
 
@@ -81,9 +82,9 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(MusicrecError, match="holds a list, not a dictionary"):
         checkpoint.read(path)
-    with pytest.raises(MusicrecError, match="these are no tensors: epoch"):
+    with pytest.raises(MusicrecError, match="these are not tensors: epoch"):
         checkpoint.tensors({"a": torch.zeros(1), "epoch": 1}, path)
-    with pytest.raises(MusicrecError, match="has no tensors but state_dict"):
+    with pytest.raises(MusicrecError, match="instead of tensors it has state_dict"):
         checkpoint.tensors({"state_dict": {}}, path)
 
 
@@ -149,20 +150,20 @@ class Hub:
     """Stands for huggingface_hub; counts what it is asked."""
 
     def __init__(self, root: Path, files: list[str], monkeypatch: pytest.MonkeyPatch, offline: bool = False):
-        import huggingface_hub
-        import huggingface_hub.constants
+        self.root, self.files = root, files
+        self.asked: list[tuple[str, str]] = []
+        monkeypatch.setattr(hub, "HfApi", lambda: self)
+        monkeypatch.setattr(hub, "snapshot_download", self.snapshot)
+        monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", offline)
 
-        self.root, self.files, self.asked = root, files, []
-        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", self.snapshot)
-        monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.download)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
-
-    def snapshot(self, repository: str, revision: str, local_files_only: bool) -> str:
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        assert local_files_only
-        if not self.root.exists():
+    def snapshot(
+        self, repository: str, revision: str, local_files_only: bool = False, allow_patterns: list[str] | None = None
+    ) -> str:
+        if not local_files_only:
+            assert allow_patterns is not None
+            for name in allow_patterns:
+                self.download(name)
+        elif not self.root.exists():
             raise LocalEntryNotFoundError("nothing there")
         return str(self.root)
 
@@ -172,11 +173,10 @@ class Hub:
             raise ConnectionError("\n[Errno -2] Name or service not known\nmore")
         return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in self.files])
 
-    def download(self, repository: str, name: str, revision: str) -> str:
+    def download(self, name: str) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((TINY / path.name).read_bytes() if (TINY / path.name).exists() else b"")
-        return str(path)
 
 
 def test_hub_fetches_once_what_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

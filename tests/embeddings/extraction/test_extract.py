@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from musicrec.audio.library import scan
 from musicrec.embeddings import store
 from musicrec.embeddings.base import Embedding
 from musicrec.embeddings.extraction import job
 from musicrec.embeddings.extraction.extract import ExtractionReport, extract
+from musicrec.embeddings.extraction.plan import Plan
 from musicrec.embeddings.mfcc import MFCC
 from musicrec.embeddings.musicnn import MusicNN
 from musicrec.embeddings.precomputed import Precomputed
@@ -49,7 +51,7 @@ class World:
         return index
 
     def extract(self, embedding: Embedding | None = None, **options: Any) -> ExtractionReport:
-        options = {"num_workers": 0, "device": "cpu", "batch_size": 2} | options
+        options = {**{"num_workers": 0, "device": "cpu", "batch_size": 2}, **options}
         return extract(embedding or Toy(), self.workspace, self.tracks(), scan(self.music), **options)
 
     def table(self, name: str = "toy") -> np.ndarray:
@@ -241,11 +243,11 @@ def test_a_foreign_table_is_read_but_not_added_to(world: World, caplog: pytest.L
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "fp8"}, "extract.precision=fp8 is not offered by toy; allowed: fp32, bf16, fp16"),
+        ({"precision": "fp8"}, "extract.precision=fp8 is not supported by toy; allowed: fp32, bf16, fp16"),
         ({"device": "tpu"}, "extract.device=tpu is unknown; allowed: auto, cpu, cuda"),
-        ({"batch_size": 0}, "extract.batch_size=0 must be at least 1"),
-        ({"num_workers": "many"}, "extract.num_workers=many must be auto or a number"),
-        ({"shard": 2, "num_shards": 2}, "extract.shard=2 must be between 0 and extract.num_shards - 1 = 1"),
+        ({"batch_size": 0}, "extract.batch_size=0 is invalid; must be at least 1"),
+        ({"num_workers": "many"}, "extract.num_workers=many is invalid; must be auto or a number"),
+        ({"shard": 2, "num_shards": 2}, "extract.shard=2 is invalid; must be between 0 and extract.num_shards - 1 = 1"),
     ],
 )
 def test_wrong_options(world: World, options: dict[str, Any], message: str) -> None:
@@ -270,8 +272,13 @@ def interrupted(world: World, after: int, **options: Any) -> None:
                 raise RuntimeError("CUDA error: device lost")
             return super().embed(waves)
 
-    with pytest.raises(RuntimeError, match="device lost"):
-        world.extract(Failing(), **options)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a CPU, batches are embedded in order only by a single thread
+    try:
+        with pytest.raises(RuntimeError, match="device lost"):
+            world.extract(Failing(), **options)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_interrupted_and_continued_gives_the_same_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +293,55 @@ def test_interrupted_and_continued_gives_the_same_bytes(world: World, monkeypatc
     assert embedding.batches == [[2400], [1600]]
     assert world.workspace.embedding("toy").read_bytes() == expected
     assert world.files() == ["toy.json", "toy.npy"]
+
+
+def test_parts_of_an_earlier_version_are_resumed(world: World) -> None:
+    """`plan.json` and a part as they were written before `Plan` existed."""
+    tracks = world.tracks()
+    folder = world.workspace.embedding("toy").with_suffix(".parts")
+    folder.mkdir(parents=True)
+    plan = {
+        "settings": Toy().settings(),
+        "precision": "fp32",
+        "resampler": "soxr",
+        "tracks": 10,
+        "tracks_hash": tracks.fingerprint(),
+        "num_shards": 1,
+        "chunk": 1,
+        "fresh": False,
+        "checkpoint_sha256": Toy().checkpoint_hash(),
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    about = {
+        "failed": {"t1": "empty file (0 bytes)"},
+        "failed_files": {"t1": [0, 0]},
+        "silent": ["t0"],
+        "damaged": {},
+        "seconds": {"decode": 0.1, "total": 0.5},
+        "audio_seconds": 0.2,
+        "device": "cpu",
+    }
+    np.savez(
+        folder / "000000000.npz",
+        rows=np.array([0]),
+        vectors=np.array([[7, 8, 9]], dtype=np.float32),
+        failed_rows=np.array([1]),
+        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+    )
+    report = world.extract()
+    assert (report.computed, report.silent, report.failed) == (8, ["t0"], {"t1": "empty file (0 bytes)"})
+    np.testing.assert_array_equal(world.table()[:2], [[7, 8, 9], [np.nan] * 3])
+    np.testing.assert_allclose(world.table()[2:, 0], levels(10)[2:], rtol=1e-6)
+
+
+def test_a_plan_that_lacks_entries_is_refused_in_one_line(world: World) -> None:
+    interrupted(world, after=3)
+    plan = world.workspace.embedding("toy").with_suffix(".parts") / "plan.json"
+    plan.write_text('{"chunk": 1}')
+    np.savez(plan.with_name("000000000.npz"), rows=np.array([0]), failed_rows=np.array([1]))
+    with pytest.raises(MusicrecError, match=r"precision=unknown \(now precision=fp32\).*extract.overwrite=true"):
+        world.extract()
+    assert world.extract(overwrite=True).computed == 10
 
 
 def test_a_damaged_part_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +372,7 @@ def test_started_anew_and_killed_at_once(world: World, monkeypatch: pytest.Monke
     monkeypatch.setattr(job, "_COMMIT_SECONDS", 0.0)
     interrupted(world, after=3, overwrite=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job.Job, "_new_plan", interrupt)  # between throwing away and the new plan
+        patch.setattr(Plan, "new", interrupt)  # between throwing away and the new plan
         world.extract(overwrite=True)
     assert world.extract().computed == 10
     assert world.extract().computed == 0
@@ -348,7 +404,7 @@ def test_removed_tracks_are_reported_and_keep_their_rows(world: World, caplog: p
         (world.music / f"{track}.wav").unlink()
     with caplog.at_level(logging.WARNING):
         assert world.extract().removed == ["t3", "t5"]  # the other one never had a vector
-    assert "2 tracks have no file any more, their rows are kept: t3, t5" in caplog.text
+    assert "2 tracks no longer have a file, their rows are kept: t3, t5" in caplog.text
     np.testing.assert_array_equal(world.table(), before)
 
 
@@ -370,7 +426,7 @@ def test_the_resampler_is_part_of_the_identity(world: World, monkeypatch: pytest
     world.add("new")
     world.extract()  # auto stays with what the other rows were made by
     assert world.table()[10, 1] == 800
-    with pytest.raises(MusicrecError, match="extract.precision=bf16 is not offered by mfcc; allowed: fp32"):
+    with pytest.raises(MusicrecError, match="extract.precision=bf16 is not supported by mfcc; allowed: fp32"):
         world.extract(MFCC(), precision="bf16")
 
 
@@ -395,7 +451,7 @@ def test_a_missing_shard_is_named(world: World, caplog: pytest.LogCaptureFixture
         world.extract()
     assert "missing: shard 1 of 3 (3 tracks); shard 2 of 3 (3 tracks)" in str(error.value)
     assert "extract.shard=1 extract.num_shards=3" in str(error.value)
-    with pytest.raises(MusicrecError, match=r"was begun with num_shards=3 \(now 2\)"):
+    with pytest.raises(MusicrecError, match=r"was started with num_shards=3 \(now 2\)"):
         world.extract(shard=0, num_shards=2)
     world.extract(shard=2, num_shards=3)
     assert world.extract(shard=1, num_shards=3).complete
@@ -496,7 +552,9 @@ def test_musicnn_from_files_to_table(tmp_path: Path) -> None:
     for track, vector in zip(tracks.ids, table, strict=True):
         with np.load(CLIPS / f"{track}.npz") as golden:
             assert np.abs(vector - golden["msd.mean_penultimate"]).max() <= 1e-4
-    assert store.read_info(workspace.embedding_info("musicnn"))["dim"] == 200
+    info = store.read_info(workspace.embedding_info("musicnn"))
+    assert info is not None
+    assert (info.dim, info.model) == (200, "MusicNN")
 
 
 def test_mfcc_from_files_to_table(tmp_path: Path) -> None:

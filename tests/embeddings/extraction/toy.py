@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from musicrec.embeddings.base import AudioEmbedding
+from musicrec.embeddings.clip import Clip
 
 
 class Toy(AudioEmbedding):
@@ -22,8 +23,17 @@ class Toy(AudioEmbedding):
     native_rate = 8_000
     batches: list[list[int]]
 
-    def __init__(self, name: str = "toy", scale: float = 1.0, delay: float = 0.0, version: str = "1", **options: Any):
-        super().__init__(name, **options)
+    def __init__(
+        self,
+        name: str = "toy",
+        scale: float = 1.0,
+        delay: float = 0.0,
+        version: str = "1",
+        checkpoint: str | None = None,
+        max_seconds: float | None = None,
+        pad: bool = False,
+    ):
+        super().__init__(name, Clip(max_seconds, pad), checkpoint)
         self.scale = scale
         self.delay = delay
         self.version = version

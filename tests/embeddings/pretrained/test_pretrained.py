@@ -56,8 +56,8 @@ def test_extraction_of_files_gives_the_upstream_s_numbers(
         np.testing.assert_allclose(vector, expected[f"{case}.{key}"][0], rtol=0, atol=limit)
     info = json.loads(workspace.embedding_info(option).read_text())
     assert info["checkpoint_sha256"] == embedding.checkpoint_hash()
-    assert info["settings"]["hub"] == embedding.hub
-    assert info["settings"]["revision"] == embedding.revision
+    assert info["settings"]["hub"] == embedding.weights.hub
+    assert info["settings"]["revision"] == embedding.weights.revision
 
 
 @pytest.mark.parametrize(

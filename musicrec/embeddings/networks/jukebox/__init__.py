@@ -1,1 +1,1 @@
-"""Jukebox (Dhariwal et al., 2020) as far as its activations are needed: top-level codes and the top-level prior."""
+"""Jukebox (Dhariwal et al., 2020) as far as it is needed for embeddings: top-level codes and the top-level prior."""

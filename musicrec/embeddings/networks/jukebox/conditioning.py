@@ -1,4 +1,4 @@
-"""What Jukebox is told about the song: for an embedding always the same, an unknown artist, genre and place in 62 s.
+"""Jukebox's conditioning on the song: always unknown artist and genre, and a position within 62 s.
 
 Dhariwal et al.: "Jukebox: A Generative Model for Music", 2020, section 4.1 (artist, genre and timing conditioning).
 """
@@ -23,7 +23,7 @@ def table_shapes(sizes: Sizes) -> dict[str, tuple[int, int]]:
 
 
 def lengths(sizes: Sizes) -> tuple[int, int]:
-    """Returns the samples of the whole song and those of the context, as the model is told."""
+    """Returns the number of samples of the whole song and of the context, as the model is given them."""
     hop = sizes.vqvae.hop
     return int(sizes.cond_seconds * sizes.sample_rate) // hop * hop, sizes.prior.n_ctx * hop
 
@@ -31,7 +31,7 @@ def lengths(sizes: Sizes) -> tuple[int, int]:
 def time_bins(sizes: Sizes) -> dict[str, Tensor]:
     """Returns table -> row, total length (1,), absolute and relative position (n_ctx,), int64.
 
-    The upstream computes them in float32, where some positions lie exactly on a boundary: so must we.
+    The upstream computes them in float32, where some positions lie exactly on a boundary, so this does the same.
     """
     prior = sizes.prior
     total, context = lengths(sizes)

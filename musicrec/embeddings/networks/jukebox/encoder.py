@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         self.k = nn.Parameter(torch.empty(sizes.l_bins, sizes.emb_width))
 
     def latent(self, wave: Tensor) -> Tensor:
-        """Returns what is quantised, (codes, emb_width), of a wave, (samples,); hop samples a code, the rest is cut."""
+        """Returns what is quantised, (codes, emb_width), of a wave, (samples,); an incomplete last code is cut."""
         signal = wave[None, None]
         with _full_precision(self.k.device):
             for stage in self.level_blocks:
@@ -86,18 +86,19 @@ class Encoder(nn.Module):
         return signal[0].T
 
     def quantise(self, latent: Tensor) -> Tensor:
-        """Returns the nearest codebook row by Euclidean distance, (codes,) int64; of equals the first."""
+        """Returns the nearest codebook row by Euclidean distance, (codes,) int64; ties: the first."""
         with _full_precision(self.k.device):
             distance = (latent**2).sum(dim=1, keepdim=True) - 2 * latent @ self.k.T + (self.k**2).sum(dim=1)
         return distance.argmin(dim=1)
 
     def forward(self, wave: Tensor) -> Tensor:
+        """Returns the codes of a wave, (codes,) int64."""
         return self.quantise(self.latent(wave))
 
 
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """Switches TF32 off on a GPU; cuDNN uses it for convolutions unless told otherwise."""
+    """Switches TF32 off on a GPU; cuDNN uses it for convolutions by default."""
     if device.type == "cpu":
         yield
         return

@@ -1,8 +1,8 @@
-"""Jukebox's top-level prior: a transformer with factorised attention, up to the layer whose output is wanted.
+"""Jukebox's top-level prior: a transformer with factorised attention, up to the layer whose output is used.
 
 Dhariwal et al.: "Jukebox: A Generative Model for Music", 2020, section 4; the attention patterns are those of Child,
 Gray, Radford, Sutskever: "Generating Long Sequences with Sparse Transformers", 2019. Position t is row t // block and
-column t % block of a picture; three kinds of layers take turns (`PATTERNS`).
+column t % block of an image; three kinds of layers alternate (`PATTERNS`).
 
 Weights stay in half precision, as they are stored, whatever the arithmetic: for fp32 a layer is widened while it is in
 use. So the 36 layers of the published model take 4.8 GiB in any precision.
@@ -20,8 +20,8 @@ from musicrec.embeddings.networks.jukebox.sizes import PriorSizes
 
 _NORM_EPS = 1e-5  # the published embeddings have a small variance, so another value gives other numbers
 _GELU = 1.702  # quick GELU is x * sigmoid(1.702 x)
-# Positions that go through a layer's matrix products at once: enough to keep the device busy, few enough that what lies
-# between two products is small beside the weights.
+# Positions that go through a layer's matrix products at once: enough to keep the device busy, few enough that the
+# intermediate results between two products are small compared with the weights.
 _ROWS = {"cpu": 1024, "cuda": 16_384}
 
 
@@ -40,7 +40,7 @@ def _column(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _previous_row(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attends to the whole row before; the first row, which has none before it, gets zeros."""
+    """Attends to the whole row before; the first row gets zeros."""
     mixed = torch.zeros_like(query)
     if query.shape[1] > 1:
         query, key, value = query[:, 1:], key[:, :-1], value[:, :-1]
@@ -50,7 +50,7 @@ def _previous_row(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return mixed
 
 
-# By layer number modulo 3. Each takes and gives (batch, rows, columns, heads, head width).
+# By layer number modulo 3. Each maps to and from (batch, rows, columns, heads, head width).
 PATTERNS = (_row, _column, _previous_row)
 
 
@@ -100,7 +100,7 @@ class Layer(nn.Module):
         self._heads = sizes.heads
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Returns the layer's output, (batch, length, width), written over its input; length is whole rows."""
+        """Returns the layer's output, (batch, length, width), overwriting its input; length must be whole rows."""
         batch, length, width = hidden.shape
         pieces = hidden.view(-1, width).split(_ROWS.get(hidden.device.type, 16_384))
         weight, bias = self.attn.c_attn.weights(hidden.dtype)
@@ -143,7 +143,7 @@ class Prior(nn.Module):
     Args:
         sizes: of the prior.
         codes: size of the vocabulary.
-        layers: how many are made.
+        layers: number of layers to make.
     """
 
     def __init__(self, sizes: PriorSizes, codes: int, layers: int):
@@ -159,15 +159,15 @@ class Prior(nn.Module):
     def activations(self, codes: list[Tensor]) -> Iterator[Tensor]:
         """Yields the input of the first layer and the output of each layer, (batch, length, width).
 
-        It is the same tensor every time, written over by the next layer. Sequences may differ in length: each is filled
-        up at its end to whole rows, which no other position attends to.
+        It is the same tensor every time, overwritten by the next layer. Sequences may differ in length: each is padded
+        at its end to whole rows, which no other position attends to.
 
         Args:
             codes: of each clip, (n,) int64, at most n_ctx.
         """
         longest = max(map(len, codes))
         rows = -(-longest // self._block)
-        # A code is seen from the next position on; the start vector, which says who plays, is what the first one sees.
+        # A code is seen from the next position on; the first position sees the start vector (artist and genre).
         inputs = self.x_emb.new_zeros(len(codes), rows * self._block, self.x_emb.shape[1])
         for sequence, clip in zip(inputs, codes, strict=True):
             sequence[0] = self.start

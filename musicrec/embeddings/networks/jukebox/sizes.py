@@ -28,7 +28,7 @@ class VQVAESizes:
 
     @property
     def hop(self) -> int:
-        """Returns the samples a code of the coarsest level stands for."""
+        """Returns the number of samples per code of the coarsest level."""
         return math.prod(stride**down for stride, down in zip(self.strides_t, self.downs_t, strict=True))
 
 
@@ -72,8 +72,8 @@ class Sizes:
 
     Attributes:
         sample_rate: Hz.
-        cond_seconds: length of the song that the model is told, whatever the clip.
-        max_seconds: what is left of a clip after its peak was measured.
+        cond_seconds: length of the song in seconds that the model is given, whatever the clip.
+        max_seconds: what is used of a clip after its peak was measured.
         layer: whose output is the embedding, from 1.
     """
 
@@ -91,7 +91,7 @@ class Sizes:
 
     @classmethod
     def read(cls, path: Path) -> Sizes:
-        """Returns the sizes of a `config.json`; keys it lacks keep the published values, keys of no use are ignored.
+        """Returns the sizes of a `config.json`; keys it lacks keep the published values, other keys are ignored.
 
         Raises:
             MusicrecError: not such a file, or sizes that do not fit together.
@@ -108,9 +108,9 @@ class Sizes:
         vqvae, prior = self.vqvae, self.prior
         for name in ("downs_t", "strides_t", "hvqvae_multipliers"):
             if len(getattr(vqvae, name)) != vqvae.levels:
-                raise ValueError(f"vqvae.{name} must have {vqvae.levels} values, one a level")
+                raise ValueError(f"vqvae.{name} must have {vqvae.levels} values, one per level")
         if prior.attn_order != 2 or prior.res_scale:
-            raise ValueError("only prior.attn_order=2 and prior.res_scale=false are known here")
+            raise ValueError("only prior.attn_order=2 and prior.res_scale=false are supported")
         if prior.n_ctx % prior.blocks or prior.attention_width % prior.heads:
             raise ValueError("prior.n_ctx must be a multiple of prior.blocks, m_attn * width one of prior.heads")
         if not 1 <= self.layer <= prior.depth:
