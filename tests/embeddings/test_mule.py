@@ -17,7 +17,7 @@ from musicrec.audio.decode import AudioError
 from musicrec.embeddings.mule import MULE
 from musicrec.embeddings.networks.mule import PUBLISHED, MuleNet
 from musicrec.errors import MusicrecError
-from tests.embeddings.golden_cases import DATA, arrays, distance
+from tests.embeddings.golden_cases import DATA, arrays, distance, edit
 
 FOLDER = DATA / "mule"
 INPUTS = arrays(FOLDER / "inputs.npz")
@@ -35,13 +35,6 @@ def model(precision: str = "fp32", **options: Any) -> MULE:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     return Path(shutil.copytree(FOLDER / "checkpoint", tmp_path / "checkpoint"))
-
-
-def edit(checkpoint: Path, change: dict[str, torch.Tensor | None]) -> None:
-    """Replaces, adds or (None) removes tensors of a checkpoint."""
-    path = checkpoint / "model.safetensors"
-    state = safetensors.torch.load_file(path) | change
-    safetensors.torch.save_file({name: value for name, value in state.items() if value is not None}, path)
 
 
 def test_published_size() -> None:

@@ -16,7 +16,7 @@ import torch
 from musicrec.audio.decode import AudioError
 from musicrec.embeddings.muq import MuQ
 from musicrec.errors import MusicrecError
-from tests.embeddings.golden_cases import DATA, arrays, batch, distance
+from tests.embeddings.golden_cases import DATA, arrays, batch, distance, edit
 
 FOLDER = DATA / "muq"
 INPUTS = arrays(FOLDER / "inputs.npz")
@@ -34,13 +34,6 @@ def model(precision: str = "fp32", **options: Any) -> MuQ:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     return Path(shutil.copytree(FOLDER / "checkpoint", tmp_path / "checkpoint"))
-
-
-def edit(checkpoint: Path, change: dict[str, torch.Tensor | None]) -> None:
-    """Replaces, adds or (None) removes tensors of a checkpoint."""
-    path = checkpoint / "model.safetensors"
-    state = safetensors.torch.load_file(path) | change
-    safetensors.torch.save_file({name: value for name, value in state.items() if value is not None}, path)
 
 
 @pytest.mark.parametrize("case", SINGLE)
