@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from musicrec.embeddings.networks.wav2vec2 import Wav2Vec2
@@ -31,6 +32,13 @@ def batch(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Returns a, b and c, zero-padded to the longest."""
     length = max(len(inputs[case]) for case in "abc")
     return [np.pad(inputs[case], (0, length - len(inputs[case]))) for case in "abc"]
+
+
+def edit(checkpoint: Path, change: dict[str, torch.Tensor | None]) -> None:
+    """Replaces, adds or (None) removes tensors of a folder's `model.safetensors`."""
+    path = checkpoint / "model.safetensors"
+    state = safetensors.torch.load_file(path) | change
+    safetensors.torch.save_file({name: value for name, value in state.items() if value is not None}, path)
 
 
 def masked_states(model: TimeMean, inputs: dict[str, np.ndarray]) -> np.ndarray:

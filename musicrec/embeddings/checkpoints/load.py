@@ -120,10 +120,10 @@ def tensors(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
     """
     state = content.get("state_dict", content)
     if not isinstance(state, dict) or not state:
-        raise MusicrecError(f"{path} is not a checkpoint; instead of tensors it has {_some(content)}")
+        raise MusicrecError(f"{path} is not a checkpoint; instead of tensors it has {some(content)}")
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
-        raise MusicrecError(f"{path} is not a checkpoint; these are not tensors: {_some(strange)}")
+        raise MusicrecError(f"{path} is not a checkpoint; these are not tensors: {some(strange)}")
     return fold_weight_norms({name: _as_float32(value) for name, value in state.items()})
 
 
@@ -176,7 +176,7 @@ def fill(
         if name in own and value.shape != own[name].shape
     ]
     complaints = [
-        f"{what} {_some(names)}"
+        f"{what} {some(names)}"
         for what, names in (("missing", missing), ("unexpected", unknown), ("wrong shapes:", shapes))
         if names
     ]
@@ -192,7 +192,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Returns the first of these names, separated by commas, and the number of the others."""
     names = list(names)
     rest = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -22,14 +22,15 @@ class Conformer(nn.Module):
         prefix: before these names.
         heads: attention heads.
         base: of the rotary frequencies.
-        epsilon: of the normalisations outside the convolution modules.
+        epsilon: of the last normalisation; those in the layers have 1e-5, as in transformers.
     """
 
     def __init__(self, shapes: Mapping[str, torch.Size], prefix: str, heads: int, base: float, epsilon: float):
         super().__init__()
         dim = shapes[f"{prefix}layer_norm.weight"][0]
         layer = f"{prefix}layers."
-        depth = 1 + max(int(name[len(layer) :].split(".")[0]) for name in shapes if name.startswith(layer))
+        numbers = (int(name[len(layer) :].split(".")[0]) for name in shapes if name.startswith(layer))
+        depth = 1 + max(numbers, default=-1)
         self.base = base
         self.head_dim = dim // heads
         self.layers = nn.ModuleList(
@@ -38,39 +39,45 @@ class Conformer(nn.Module):
                 heads,
                 hidden=shapes[f"{layer}{number}.ffn1.intermediate_dense.weight"][0],
                 kernel=shapes[f"{layer}{number}.conv_module.depthwise_conv.weight"][2],
-                epsilon=epsilon,
             )
             for number in range(depth)
         )
         self.layer_norm = nn.LayerNorm(dim, eps=epsilon)
 
-    def forward(self, x: Tensor) -> Iterator[Tensor]:
-        """Yields what enters the first layer and what leaves each, the last normalised; (batch, frames, dim)."""
+    def forward(self, x: Tensor, heard: Tensor | None = None) -> Iterator[Tensor]:
+        """Yields what enters the first layer and what leaves each, the last normalised; (batch, frames, dim).
+
+        Args:
+            x: frames, (batch, frames, dim).
+            heard: (batch, frames) bool; the other frames become zero and are not attended to. None = all.
+        """
+        if heard is not None:
+            x = x * heard[:, :, None]
         yield x
         turns = _turns(x.shape[1], self.head_dim, self.base, x.device)
         for number, layer in enumerate(self.layers):
-            x = layer(x, turns)
+            x = layer(x, turns, heard)
             yield self.layer_norm(x) if number == len(self.layers) - 1 else x
 
 
 class ConformerLayer(nn.Module):
     """Half a feed-forward, attention, convolution, half a feed-forward, each added to its input; normalisation."""
 
-    def __init__(self, dim: int, heads: int, hidden: int, kernel: int, epsilon: float):
+    def __init__(self, dim: int, heads: int, hidden: int, kernel: int):
         super().__init__()
-        self.ffn1_layer_norm = nn.LayerNorm(dim, eps=epsilon)
+        self.ffn1_layer_norm = nn.LayerNorm(dim)
         self.ffn1 = _FeedForward(dim, hidden)
-        self.self_attn_layer_norm = nn.LayerNorm(dim, eps=epsilon)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.self_attn = _RotaryAttention(dim, heads)
         self.conv_module = ConvolutionModule(dim, kernel)
-        self.ffn2_layer_norm = nn.LayerNorm(dim, eps=epsilon)
+        self.ffn2_layer_norm = nn.LayerNorm(dim)
         self.ffn2 = _FeedForward(dim, hidden)
-        self.final_layer_norm = nn.LayerNorm(dim, eps=epsilon)
+        self.final_layer_norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-        """Returns the output of the layer, (batch, frames, dim) like its input; `turns` as of `_turns`."""
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], heard: Tensor | None = None) -> Tensor:
+        """Returns the next states, (batch, frames, dim); the arguments are those of `Conformer` and of `_turns`."""
         x = x + 0.5 * self.ffn1(self.ffn1_layer_norm(x))
-        x = x + self.self_attn(self.self_attn_layer_norm(x), turns)
+        x = x + self.self_attn(self.self_attn_layer_norm(x), turns, heard)
         x = x + self.conv_module(x)
         x = x + 0.5 * self.ffn2(self.ffn2_layer_norm(x))
         return self.final_layer_norm(x)
@@ -97,7 +104,7 @@ class _RotaryAttention(nn.Module):
         self.heads = heads
         self.linear_q, self.linear_k, self.linear_v, self.linear_out = (nn.Linear(dim, dim) for _ in range(4))
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], heard: Tensor | None = None) -> Tensor:
         cosine, sine = turns
         parts = x.unflatten(2, (self.heads, -1))  # (batch, frames, heads, head dim)
         lower, upper = parts.chunk(2, dim=3)
@@ -106,11 +113,13 @@ class _RotaryAttention(nn.Module):
             project(source).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project, source in ((self.linear_q, turned), (self.linear_k, turned), (self.linear_v, x))
         )
-        return self.linear_out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        mask = None if heard is None else heard[:, None, None, :]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.linear_out(attended.transpose(1, 2).flatten(2))
 
 
 class ConvolutionModule(nn.Module):
-    """Gated pointwise convolution, depthwise convolution over time, batch norm, pointwise convolution."""
+    """A gated pointwise convolution, a depthwise one over time, and a pointwise one back."""
 
     def __init__(self, dim: int, kernel: int):
         super().__init__()
@@ -127,7 +136,7 @@ class ConvolutionModule(nn.Module):
         self.batch_norm = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns (batch, frames, dim) for the same."""
+        """Returns what is added to the states, (batch, frames, dim)."""
         y = F.glu(self.pointwise_conv1(self.layer_norm(x).transpose(1, 2)), dim=1)
         y = F.silu(self.batch_norm(self.depthwise_conv(y)))
         return self.pointwise_conv2(y).transpose(1, 2)

@@ -1,0 +1,118 @@
+"""CLAP: an audio encoder trained by contrast with descriptions of the audio in words, as transformers has it.
+
+Wu, Chen, Zhang, Hui, Berg-Kirkpatrick, Dubnov: "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion
+and Keyword-to-Caption Augmentation", ICASSP 2023.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musicrec.embeddings.checkpoints import load as checkpoints
+from musicrec.embeddings.checkpoints import transformers_model
+from musicrec.embeddings.pretrained.base import Pretrained
+from musicrec.errors import MusicrecError
+
+# Windows that the network is given at once.
+_WINDOWS_AT_ONCE = 8
+
+
+class CLAP(Pretrained):
+    """The mean of the unit vectors of the 10 s windows of a track: 512-d, not normalised again.
+
+    The windows follow one another, and the last one ends with the track, so that it may overlap the one before it. The
+    upstream takes one random window of a long track; here the same file gives the same vector.
+    """
+
+    native_rate = 48_000
+    same_length = False
+    licence = "Apache-2.0"
+    files = transformers_model.FILES
+    _net: _AudioSide
+
+    def __init__(self, name: str = "clap", hub: str = "laion/larger_clap_music", **common: Any):
+        """Checks the options; nothing is read.
+
+        Args:
+            name: names the files.
+            hub: repository of the published weights on the Hugging Face hub.
+            common: the keys of every `Pretrained`.
+        """
+        super().__init__(name, hub, **common)
+        if self.layer is not None:
+            raise MusicrecError(f"embedding.layer={self.layer} is not offered by {name}; allowed: null")
+        self._min_samples = 1024  # of the published model
+
+    @property
+    def min_samples(self) -> int:
+        """Returns the shortest wave the model can take, in samples: one window of the Fourier transform."""
+        return self._min_samples
+
+    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
+        """Returns the network on the CPU, the file its weights were read from, and the number of its layers."""
+        folder = path if path.is_dir() else path.parent
+        checkpoints.demand(checkpoints.read_config(folder / "config.json"), folder / "config.json", model_type="clap")
+        self._extractor = transformers_model.read_extractor(folder)
+        if self._extractor.sampling_rate != self.sample_rate:
+            raise MusicrecError(
+                f"embedding.sample_rate={self.sample_rate} is not the model's; allowed: {self._extractor.sampling_rate}"
+            )
+        self._min_samples = self._extractor.fft_window_size
+        self._window = int(self._extractor.nb_max_samples)
+        model, weights = transformers_model.read_model(path)
+        return _AudioSide(model.get_submodule("audio_model"), model.get_submodule("audio_projection")), weights, 0
+
+    @torch.inference_mode()
+    def embed(self, waves: list[np.ndarray]) -> np.ndarray:
+        """Returns one vector per wave, (batch, dim) float32."""
+        # Track by track, so that the numbers of a track never depend on the others, not even by rounding.
+        return np.stack([self.window_vectors(wave).mean(axis=0) for wave in waves])
+
+    @torch.inference_mode()
+    def window_vectors(self, wave: np.ndarray) -> np.ndarray:
+        """Returns the unit vectors of the windows of a track, (windows, dim) float32."""
+        starts = window_starts(len(wave), self._window)
+        vectors = []
+        for first in range(0, len(starts), _WINDOWS_AT_ONCE):
+            some = [self._features(wave[start : start + self._window]) for start in starts[first:][:_WINDOWS_AT_ONCE]]
+            inputs = [torch.cat(tensors).to(self._device) for tensors in zip(*some, strict=True)]
+            with self._autocast():
+                vectors.append(self._net(*inputs).cpu().numpy())
+        return np.concatenate(vectors)
+
+    def _features(self, window: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Returns the log-mel spectra of a window and whether it was cut, each with a batch axis of 1."""
+        # One by one: of several, the extractor marks a random one as cut if the model fuses several views of a clip.
+        features = self._extractor(window, sampling_rate=self.sample_rate, return_tensors="pt")
+        return features["input_features"].float(), features["is_longer"]
+
+
+class _AudioSide(nn.Module):
+    """The encoder of audio and its projection into the joint space."""
+
+    def __init__(self, encoder: nn.Module, projection: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.projection = projection
+
+    def forward(self, features: Tensor, is_longer: Tensor) -> Tensor:
+        pooled = self.encoder(input_features=features, is_longer=is_longer).pooler_output
+        return F.normalize(self.projection(pooled).float(), dim=-1)
+
+
+def window_starts(samples: int, window: int) -> list[int]:
+    """Returns where the windows of a track begin; the last one ends with the track.
+
+    >>> window_starts(25, 10), window_starts(20, 10), window_starts(7, 10)
+    ([0, 10, 15], [0, 10], [0])
+    """
+    starts = list(range(0, max(samples - window, 0) + 1, window))
+    if starts[-1] + window < samples:
+        starts.append(samples - window)
+    return starts
