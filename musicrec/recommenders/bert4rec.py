@@ -197,7 +197,7 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         order = torch.argsort(sequences.lengths, stable=True)
         size = self.net.positions.shape[1]
         states = torch.empty((len(users), size), device=self.home)
-        for which in order.split(_PREDICT_BATCH):
+        for which in order.split(_PREDICT_BATCH) if len(users) else ():
             tokens, masks = sequences.with_mask_at_end(which, self.predict_len)
             rows = torch.arange(len(which), device=self.home)
             states[which] = self.net.encode(tokens, rows * tokens.shape[1] + masks).float()
