@@ -14,20 +14,35 @@ in a process of its own; a figure is the median of --runs runs, each the median 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import nn
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+if importlib.util.find_spec("omegaconf"):  # the environment of RecTools has no need of ours
+    from musicrec.data.interactions import Interactions, SplitData
+    from musicrec.recommenders.base import Inputs
+    from musicrec.recommenders.bert4rec import BERT4Rec
+    from musicrec.recommenders.histories import mean_of_items, normalised
+    from musicrec.recommenders.knn import KNN
+    from musicrec.recommenders.retrieval.top_k import Seen
+    from musicrec.recommenders.shallow import Shallow
 USERS, ITEMS, PAIRS = 17_053, 56_193, 5_100_000
 SHALLOW_STEPS = PAIRS // 10_000
 # Of the study (bert4rec.yaml and train_bert.py of its repository), for a 200-d embedding.
@@ -40,10 +55,6 @@ RECTOOLS = ["rectools[torch]==0.19.0", "torch==2.13.0"]
 
 def made_split(users: int = USERS, pairs: int = PAIRS, shortest: int = 5) -> Any:
     """Returns a SplitData of made pairs: lognormal activity, popularity that falls with the rank, every item played."""
-    import pandas as pd
-
-    from musicrec.data.interactions import Interactions, SplitData
-
     random = np.random.default_rng(0)
     lengths = random.lognormal(0, 1, users)
     lengths = np.maximum(shortest, (lengths * pairs / lengths.sum()).astype(int))
@@ -94,25 +105,18 @@ class StepTimes:
 
     def _clock(self) -> float:
         if self.device == "cuda":
-            import torch
-
             torch.cuda.synchronize()
         return time.perf_counter()
 
     def _memory(self) -> float:
         """Returns the highest memory so far in GB: allocated on the GPU, else resident."""
         if self.device == "cuda":
-            import torch
-
             return torch.cuda.max_memory_allocated() / 1e9
-        import resource
-
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def ours(model: Any, device: str, steps: int, precision: str = "32-true") -> dict[str, float]:
     """Returns the figures of our model, trained by Lightning as train.py does."""
-    import pytorch_lightning as pl
 
     class Steps(pl.Callback):
         def on_train_batch_start(self, *_: Any) -> None:
@@ -140,17 +144,11 @@ def ours(model: Any, device: str, steps: int, precision: str = "32-true") -> dic
 
 
 def shallow_ours(options: argparse.Namespace) -> dict[str, float]:
-    from musicrec.recommenders.shallow import Shallow
-
-    return ours(Shallow(made_split(), vectors(200)), options.device, options.steps)
+    return ours(Shallow(Inputs(made_split(), vectors(200))), options.device, options.steps)
 
 
 def shallow_reference(options: argparse.Namespace) -> dict[str, float]:
     """The study's loop: rows fetched one by one from a DataFrame, each sample of a step projected for itself."""
-    import pandas as pd
-    import torch
-    from torch import nn
-
     train = made_split().train
     frame = pd.DataFrame({"user_id": train.users, "item_id": train.items, "count": train.counts})
 
@@ -191,11 +189,8 @@ def walkers(length: int) -> Any:
 
 
 def bert_ours(options: argparse.Namespace) -> dict[str, float]:
-    from musicrec.recommenders.bert4rec import BERT4Rec
-
     model = BERT4Rec(
-        walkers(options.length),
-        vectors(200),
+        Inputs(walkers(options.length), vectors(200)),
         max_seq_len=options.length,
         mlm_probability=MASKED,
         hidden_size="same",
@@ -209,9 +204,7 @@ def bert_ours(options: argparse.Namespace) -> dict[str, float]:
 
 def bert_reference(options: argparse.Namespace) -> dict[str, float]:
     """The study's loop: transformers' BertModel, logits at all positions; making its batches is not timed."""
-    import torch
-    from torch import nn
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig, BertModel  # noqa: PLC0415  (only this side has it)
 
     length, size = options.length, BERT["hidden_size"]
     split = walkers(length).train
@@ -239,9 +232,9 @@ def bert_reference(options: argparse.Namespace) -> dict[str, float]:
     times = StepTimes(options.device)
     times.start()
     for given, wanted in batches:
-        tokens, labels = torch.from_numpy(given).to(options.device), torch.from_numpy(wanted).to(options.device)
+        inputs, labels = torch.from_numpy(given).to(options.device), torch.from_numpy(wanted).to(options.device)
         optimizer.zero_grad()
-        states = bert(inputs_embeds=embedding(tokens), attention_mask=torch.ones(tokens.shape, device=options.device))
+        states = bert(inputs_embeds=embedding(inputs), attention_mask=torch.ones(inputs.shape, device=options.device))
         logits = head(states.last_hidden_state)
         nn.functional.cross_entropy(logits.view(-1, logits.size(-1)), labels.view(-1)).backward()
         optimizer.step()
@@ -251,10 +244,9 @@ def bert_reference(options: argparse.Namespace) -> dict[str, float]:
 
 def bert_rectools(options: argparse.Namespace) -> dict[str, float]:
     """RecTools' BERT4RecModel of equal sizes; its data preparation is not timed."""
-    import pandas as pd
-    from pytorch_lightning import Callback, Trainer
-    from rectools.dataset import Dataset
-    from rectools.models import BERT4RecModel
+    from rectools.dataset import Dataset  # noqa: PLC0415  (only this side has it)
+    from rectools.models import BERT4RecModel  # noqa: PLC0415  (only this side has it)
+    from rectools.models.nn.item_net import IdEmbeddingsItemNet  # noqa: PLC0415  (only this side has it)
 
     split = np.load(options.split)
     frame = pd.DataFrame(
@@ -266,7 +258,7 @@ def bert_rectools(options: argparse.Namespace) -> dict[str, float]:
         }
     )
 
-    class Steps(Callback):
+    class Steps(pl.Callback):
         def on_train_batch_start(self, *_: Any) -> None:
             times.start()
 
@@ -281,8 +273,8 @@ def bert_rectools(options: argparse.Namespace) -> dict[str, float]:
         batch_size=BERT["batch_size"],
         mask_prob=MASKED,
         loss="softmax",
-        item_net_block_types=RECTOOLS_ITEM_NET(),
-        get_trainer_func=lambda: Trainer(
+        item_net_block_types=(IdEmbeddingsItemNet,),
+        get_trainer_func=lambda: pl.Trainer(
             accelerator="gpu" if options.device == "cuda" else "cpu",
             max_epochs=1,
             limit_train_batches=options.reference_steps,
@@ -299,31 +291,23 @@ def bert_rectools(options: argparse.Namespace) -> dict[str, float]:
     return times.result()
 
 
-def RECTOOLS_ITEM_NET() -> tuple[Any, ...]:
-    from rectools.models.nn.item_net import IdEmbeddingsItemNet
-
-    return (IdEmbeddingsItemNet,)
-
-
 def retrieval_ours(options: argparse.Namespace) -> dict[str, float]:
-    """Lists of 100 for a block of users, from arrays to arrays."""
-    from musicrec.recommenders.knn import KNN
-
-    model = KNN(made_split(), vectors(options.dim), search=options.search)
+    """Lists of 100 for a block of users, the search built for them, from vectors to arrays."""
+    model = KNN(Inputs(made_split(), vectors(options.dim)), search=options.search).to(options.device)
     users = np.random.default_rng(4).permutation(USERS)[: options.users]
-    queries = model.user_vectors()
-    model._users = lambda positions, history: queries[positions]  # as in the reference, they are there before
+    # As in the reference, the vectors of the users are there before.
+    queries = torch.from_numpy(model.user_vectors()[users]).to(options.device)
+    train = model.data.train
+    seen, known = Seen(train.offsets, train.items).of(users), np.ones(len(users), dtype=bool)
     model.recommend(users[:64], 100)
     began = time.perf_counter()
-    model.recommend(users, 100)
+    model.retriever()(queries, known, seen, 100)
     return {"seconds": (time.perf_counter() - began) / len(users), "memory": 0.0}
 
 
 def retrieval_reference(options: argparse.Namespace) -> dict[str, float]:
     """The study's loop: one FAISS search a user, seen items filtered in Python."""
-    import faiss
-
-    from musicrec.recommenders.base import mean_of_items, normalised
+    import faiss  # noqa: PLC0415  (only this side has it)
 
     split = made_split().train
     table = normalised(vectors(options.dim))
@@ -390,8 +374,6 @@ def setup(folder: Path) -> None:
 
 def beside_rectools(folder: Path, options: argparse.Namespace) -> None:
     """Compares with RecTools; its feed-forward part is four times as wide as the state, so ours is, too."""
-    import tempfile
-
     options.intermediate_size = 4 * int(BERT["hidden_size"])
     split = walkers(options.length).train
     with tempfile.TemporaryDirectory() as temporary:

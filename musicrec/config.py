@@ -16,7 +16,10 @@ def config_dir() -> Path:
 
 @cache
 def option(group: str, name: str) -> dict[str, Any]:
-    """Returns the option of that name of a group as written in its YAML (interpolations unresolved), {} if none."""
+    """Returns the option of that name of a group as written in its YAML (interpolations unresolved), {} if none.
+
+    Options of the same group that its defaults list names come first, as Hydra composes them.
+    """
     from omegaconf import OmegaConf
 
     path = config_dir() / group / f"{name}.yaml"
@@ -24,4 +27,8 @@ def option(group: str, name: str) -> dict[str, Any]:
         return {}
     values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    composed: dict[str, Any] = {}
+    for parent in values.pop("defaults", []):
+        if isinstance(parent, str) and parent != "_self_":
+            composed.update(option(group, parent))
+    return {**composed, **{str(key): value for key, value in values.items()}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ import torch
 from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
-from musicrec.recommenders.base import Table, check, held_out, rows_of
-from musicrec.recommenders.networks.bert4rec import INIT_STD, Bert4RecNet
+from musicrec.data.interactions import Interactions
+from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.histories import held_out, history_rows
+from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
-from musicrec.recommenders.trained import VAL_LOSS, TrainedRecommender
-
-if TYPE_CHECKING:
-    from musicrec.data.interactions import Interactions, SplitData
+from musicrec.recommenders.networks.transformer import INIT_STD, SequenceTransformer
+from musicrec.recommenders.trained import TrainedRecommender
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _MIN_VAL_ROWS = 10
 _PREDICT_BATCH = 256
 
 
-class BERT4Rec(TrainedRecommender):
+class BERT4Rec(VectorRecommender, TrainedRecommender):
     """Transformer over the user's tracks in order of time, trained to guess masked ones; cross-entropy.
 
     Sun et al., "BERT4Rec" (CIKM 2019, arXiv 1904.06690), over pretrained audio embeddings as in "Comparative Analysis
@@ -38,37 +38,34 @@ class BERT4Rec(TrainedRecommender):
     at a mask appended to their training history.
 
     Args:
-        data: the split.
-        item_embeddings: (num_tracks, dim).
-        embedding_trainable: items are learnt whatever `item_freeze` says; the embedding is only a start, brought to
-            the scale of BERT's initial weights.
+        inputs: split, item embeddings, seed and training settings. If the embedding is trainable, items are learnt
+            whatever `item_freeze` says, and the embedding is brought to the scale of BERT's initial weights.
         max_seq_len: the last so many tracks of a history are used.
         mlm_probability: of masking a position.
-        batch_size: sequences of a step.
+        batch_size: sequences per step.
         num_hidden_layers: transformer layers.
         num_attention_heads: must divide the hidden size.
         hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
             without projection (the released code). Learnt items of that size are not projected either.
         intermediate_size: inner size of the feed-forward parts.
-        head: `linear` (an output vector and bias for each track) or `tied` (the projected item vectors; the study).
+        head: `linear` (an output vector and bias per track) or `tied` (the projected item vectors; the study).
         item_freeze: keep the item vectors as they are.
         predict_len: length of the input for prediction, its mask included; max_seq_len by default (the paper: 50).
         dropout: of vectors and attention.
         norm: layer normalisation `post` (BERT) or `pre` each sublayer.
-        softmax: training loss over `full` catalogue (exact, in blocks) or against `sampled` items; `val/loss` is always
-            over the full one.
-        softmax_samples: items drawn for each step by `softmax: sampled`.
+        softmax: training loss over the `full` catalogue (exact, in blocks) or against `sampled` items; `val/loss` is
+            always over the full one.
+        softmax_samples: items drawn per step by `softmax: sampled`.
+        search: how lists are found, see `VectorRecommender`.
     """
 
     table = "bert"
+    title = "BERT4Rec"
 
     def __init__(
         self,
-        data: SplitData,
-        item_embeddings: np.ndarray,
-        embedding_trainable: bool = False,
+        inputs: Inputs,
         *,
-        name: str = "bert",
         max_seq_len: int = 200,
         mlm_probability: float = 0.2,
         batch_size: int = 128,
@@ -83,27 +80,10 @@ class BERT4Rec(TrainedRecommender):
         norm: str = "post",
         softmax: str = "full",
         softmax_samples: int = 4096,
-        lr: float = 0.001,
-        max_epochs: int = 100,
-        patience: int = 16,
-        lr_patience: int = 5,
-        monitor: str = VAL_LOSS,
         search: str = "auto",
-        seed: int = 0,
     ):
-        super().__init__(
-            data,
-            item_embeddings,
-            name=name,
-            lr=lr,
-            max_epochs=max_epochs,
-            patience=patience,
-            lr_patience=lr_patience,
-            monitor=monitor,
-            search=search,
-            seed=seed,
-        )
-        dim = self.vectors.shape[1]
+        super().__init__(inputs, search=search)
+        dim = self.embeddings.shape[1]
         size = dim if hidden_size == "same" else hidden_size
         check("hidden_size", hidden_size, isinstance(size, int) and size >= 1, "a positive number or same")
         check(
@@ -130,16 +110,16 @@ class BERT4Rec(TrainedRecommender):
         self.predict_len = longest
         self.softmax = softmax
         self.softmax_samples = softmax_samples
-        frozen = item_freeze and not embedding_trainable
-        vectors = torch.from_numpy(self.vectors.copy())
+        frozen = item_freeze and not inputs.embedding_trainable
+        vectors = torch.from_numpy(self.embeddings.copy())
         project = hidden_size != "same" and (frozen or int(size) != dim)
-        if embedding_trainable and float(vectors.std()) > 0:
+        if inputs.embedding_trainable and float(vectors.std()) > 0:
             vectors *= INIT_STD / vectors.std()
         elif frozen and project:
             vectors = standardised(vectors)
         with self.seeded():
-            self.net = Bert4RecNet(
-                Table(vectors, frozen),
+            self.net = SequenceTransformer(
+                EmbeddingTable(vectors, frozen),
                 hidden_size=int(size),
                 project=project,
                 layers=num_hidden_layers,
@@ -152,29 +132,30 @@ class BERT4Rec(TrainedRecommender):
             )
         # Tracks nobody played (cold ones) are candidates, but not wrong answers in training.
         self.outputs: torch.Tensor | None
-        played = np.flatnonzero(np.bincount(self.place[data.train.items]))
+        played = np.flatnonzero(np.bincount(self.item_index[inputs.data.train.items]))
         outputs = torch.from_numpy(played) if len(played) < len(self.candidates) else None
         self.register_buffer("outputs", outputs, persistent=False)
 
     def sources(self) -> tuple[BatchSource, BatchSource | None]:
+        """Returns masked sequences of train, and what `val/loss` is computed from."""
         train = self.data.train
-        heard = np.flatnonzero(np.diff(train.offsets))
+        active = np.flatnonzero(np.diff(train.offsets))
         options: dict[str, Any] = {
             "max_seq_len": self.max_seq_len,
             "mlm_probability": self.mlm_probability,
             "batch_size": self.batch_size,
             "seed": self.seed,
         }
-        source = MaskedSource(self._sequences(train, heard), shuffle=True, **options)
-        users, frame = held_out(self.data.truth["val"], train, self.place)
+        source = MaskedSource(self._sequences(train, active), shuffle=True, **options)
+        users, frame = held_out(self.data.truth["val"], train, self.item_index)
         order = np.lexsort((frame[TRACK].to_numpy(), frame[TIMESTAMP].to_numpy(), users))
-        users, items = users[order], self.place[frame[TRACK].to_numpy(np.int64)[order]]
+        users, items = users[order], self.item_index[frame[TRACK].to_numpy(np.int64)[order]]
         distinct, first, counts = np.unique(users, return_index=True, return_counts=True)
         if (counts >= _MIN_VAL_ROWS).any():
             long = np.repeat(counts >= _MIN_VAL_ROWS, counts)
             offsets = np.concatenate([[0], np.cumsum(counts[counts >= _MIN_VAL_ROWS])])
             return source, MaskedSource(Sequences(items[long], offsets), shuffle=False, **options)
-        usable = np.isin(distinct, heard)
+        usable = np.isin(distinct, active)
         if usable.any():
             log.info("no validation user has %d held-out tracks: val/loss is that of the next track", _MIN_VAL_ROWS)
             return source, NextSource(
@@ -186,14 +167,15 @@ class BERT4Rec(TrainedRecommender):
         log.warning("there are no validation users: the training loss decides when to stop")
         return source, None
 
-    def _sequences(self, history: Interactions, positions: np.ndarray) -> Sequences:
+    def _sequences(self, history: Interactions, users: np.ndarray) -> Sequences:
         """Returns the tracks of these users in order of (timestamp, track), those that are no candidates left out."""
-        offsets, rows = rows_of(history, positions)
-        items = self.place[history.items[rows]]
+        offsets, rows = history_rows(history, users)
+        items = self.item_index[history.items[rows]]
         kept = np.concatenate([[0], np.cumsum(items >= 0)])
         return Sequences(items[items >= 0], kept[offsets])
 
     def loss(self, batch: MaskedBatch) -> tuple[torch.Tensor, int]:
+        """Returns the cross-entropy at the masked positions and their number."""
         if self.training and self.softmax == "sampled":
             return self._sampled_loss(batch), len(batch.targets)
         states, weight, bias = self.net.states_and_outputs(batch.tokens, batch.masked, self.outputs)
@@ -208,25 +190,25 @@ class BERT4Rec(TrainedRecommender):
             drawn = self.outputs[drawn]
         return sampled_cross_entropy(states, batch.targets, drawn, size, self.net.output_rows)
 
-    def encode_users(self, positions: np.ndarray, history: Interactions) -> np.ndarray:
-        sequences = self._sequences(history, positions).to(self.device)
+    def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
+        """Returns the states at a mask after the histories; with a bias, also a 1 that it is multiplied by."""
+        sequences = self._sequences(history, users).to(self.home)
         # Sequences of similar length go together, so that little is padded.
         order = torch.argsort(sequences.lengths, stable=True)
         size = self.net.positions.shape[1]
-        states = torch.empty((len(positions), size), device=self.device)
-        for which in order.split(_PREDICT_BATCH):
+        states = torch.empty((len(users), size), device=self.home)
+        for which in order.split(_PREDICT_BATCH) if len(users) else ():
             tokens, masks = sequences.with_mask_at_end(which, self.predict_len)
-            rows = torch.arange(len(which), device=self.device)
+            rows = torch.arange(len(which), device=self.home)
             states[which] = self.net.encode(tokens, rows * tokens.shape[1] + masks).float()
         if self.net.output_vectors()[1] is not None:
             states = torch.cat([states, torch.ones_like(states[:, :1])], dim=1)
-        return states.cpu().numpy()
+        return states
 
-    def encode_items(self) -> np.ndarray:
-        with torch.no_grad():
-            weight, bias = self.net.output_vectors()
-            vectors = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
-        return vectors.detach().float().cpu().numpy()
+    def encode_items(self) -> torch.Tensor:
+        """Returns the output vectors, the bias (if there is one) as a further dimension."""
+        weight, bias = self.net.output_vectors()
+        return (weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)).float()
 
 
 def standardised(vectors: torch.Tensor) -> torch.Tensor:

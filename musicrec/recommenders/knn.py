@@ -1,48 +1,39 @@
-"""KNN: a user is the mean of their tracks, and the nearest tracks by cosine are recommended."""
+"""KNN: the tracks nearest by cosine to the mean of the user's tracks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 
-from musicrec.recommenders.base import Recommender, mean_of_items, normalised
+from musicrec.data.interactions import Interactions
+from musicrec.recommenders.base import Inputs, VectorRecommender
+from musicrec.recommenders.histories import mean_of_items, normalised
 
-if TYPE_CHECKING:
-    from musicrec.data.interactions import Interactions, SplitData
 
-
-class KNN(Recommender):
+class KNN(VectorRecommender):
     """Nearest tracks to the mean of the user's tracks, by cosine; nothing is learnt.
 
     "Comparative Analysis of Pretrained Audio Representations in Music Recommender Systems" (arXiv 2409.08987),
     section 3. The mean is of the embeddings as they are, each track once; then both sides are normalised.
 
     Args:
-        data: the split.
-        item_embeddings: (num_tracks, dim).
-        embedding_trainable: ignored, there is no training.
-        search: how lists are found (`musicrec.recommenders.retrieval.top_k.searcher`): auto, torch, bf16 or faiss with
-            equal results, hnsw or ivf approximately.
+        inputs: split and item embeddings.
+        search: how lists are found: auto, torch or faiss with equal results, hnsw or ivf approximately.
     """
 
     table = "cosine"
+    title = "KNN"
+    items: torch.Tensor
 
-    def __init__(
-        self,
-        data: SplitData,
-        item_embeddings: np.ndarray,
-        embedding_trainable: bool = False,
-        *,
-        name: str = "knn",
-        search: str = "auto",
-        max_epochs: int = 0,
-        patience: int = 0,
-    ):
-        super().__init__(data, item_embeddings, name=name, search=search)
+    def __init__(self, inputs: Inputs, *, search: str = "auto"):
+        super().__init__(inputs, search=search)
+        self.register_buffer("items", torch.from_numpy(normalised(self.embeddings)), persistent=False)
 
-    def encode_users(self, positions: np.ndarray, history: Interactions) -> np.ndarray:
-        return normalised(mean_of_items(self.vectors, self.place, history, positions))
+    def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
+        """Returns the normalised means of the users' tracks."""
+        means = normalised(mean_of_items(self.embeddings, self.item_index, history, users))
+        return torch.from_numpy(means).to(self.home)
 
-    def encode_items(self) -> np.ndarray:
-        return normalised(self.vectors)
+    def encode_items(self) -> torch.Tensor:
+        """Returns the normalised embeddings."""
+        return self.items

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,28 +12,27 @@ from torch import nn
 from musicrec.columns import COUNT, TRACK
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.pairs import PairBatch, PairSource
+from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Table, check, held_out, mean_of_items
+from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.histories import held_out, mean_of_items
+from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.shallow import ShallowNet
-from musicrec.recommenders.trained import VAL_LOSS, TrainedRecommender
-
-if TYPE_CHECKING:
-    from musicrec.data.interactions import Interactions, SplitData
+from musicrec.recommenders.trained import TrainedRecommender
 
 log = logging.getLogger(__name__)
 
 
-class Shallow(TrainedRecommender):
+class Shallow(VectorRecommender, TrainedRecommender):
     """Cosine of projected user and item vectors; hinge loss max(0, margin − pos + neg) · confidence.
 
     "Comparative Analysis of Pretrained Audio Representations in Music Recommender Systems" (arXiv 2409.08987),
     section 3.
 
     Args:
-        data: the split.
-        item_embeddings: (num_tracks, dim).
-        embedding_trainable: items are learnt whatever `item_freeze` says (the embedding is only a start).
-        neg_samples: negatives for each positive pair.
+        inputs: split, item embeddings, seed and training settings. If the embedding is trainable, items are learnt
+            whatever `item_freeze` says.
+        neg_samples: negatives per positive pair.
         hidden_dim: size of the shared projection (Linear + ReLU); 0 = none, `same` = that of the embedding.
         use_confidence: weight a pair by 1 + 2 ln(1 + plays).
         l2: factor of the sum of squares of the learnt parameters in the training loss (`val/loss` is without).
@@ -43,19 +42,19 @@ class Shallow(TrainedRecommender):
         exclude_positives: a negative is never a true positive; False draws from all, as the study's released code does.
         item_freeze: keep the item vectors as they are.
         user_freeze: keep the user vectors as they are.
-        user_init: start users at the mean of their items; else at standard normal vectors.
-        batch_size: positive pairs of a step.
+        user_init: start users at the mean of their items; False: at standard normal vectors; `auto`: at the mean unless
+            the embedding is trainable, because a random start has no mean worth taking.
+        batch_size: positive pairs per step.
+        search: how lists are found, see `VectorRecommender`.
     """
 
     table = "shallow"
+    title = "Shallow net"
 
     def __init__(
         self,
-        data: SplitData,
-        item_embeddings: np.ndarray,
-        embedding_trainable: bool = False,
+        inputs: Inputs,
         *,
-        name: str = "shallow",
         neg_samples: int = 20,
         hidden_dim: int | str = 128,
         use_confidence: bool = False,
@@ -66,34 +65,19 @@ class Shallow(TrainedRecommender):
         exclude_positives: bool = True,
         item_freeze: bool = True,
         user_freeze: bool = False,
-        user_init: bool = True,
-        lr: float = 0.001,
+        user_init: bool | Literal["auto"] = True,
         batch_size: int = 10_000,
-        max_epochs: int = 100,
-        patience: int = 16,
-        lr_patience: int = 5,
-        monitor: str = VAL_LOSS,
         search: str = "auto",
-        seed: int = 0,
     ):
-        super().__init__(
-            data,
-            item_embeddings,
-            name=name,
-            lr=lr,
-            max_epochs=max_epochs,
-            patience=patience,
-            lr_patience=lr_patience,
-            monitor=monitor,
-            search=search,
-            seed=seed,
-        )
+        super().__init__(inputs, search=search)
         check("neg_samples", neg_samples, neg_samples >= 1, "1 or more")
-        size = self.vectors.shape[1] if hidden_dim == "same" else hidden_dim
+        dim = self.embeddings.shape[1]
+        size = dim if hidden_dim == "same" else hidden_dim
         check("hidden_dim", hidden_dim, isinstance(size, int) and size >= 0, "0, a positive number or same")
         check("l2", l2, l2 >= 0, "0 or more")
         check("l2_on", l2_on, l2_on in ("all", "batch"), "all or batch")
         check("sample", sample, sample in ("item", "user"), "item or user")
+        check("user_init", user_init, user_init in (True, False, "auto"), "true, false or auto")
         check("batch_size", batch_size, batch_size >= 1, "1 or more")
         self.neg_samples = neg_samples
         self.use_confidence = use_confidence
@@ -103,15 +87,17 @@ class Shallow(TrainedRecommender):
         self.sample = sample
         self.exclude_positives = exclude_positives
         self.batch_size = batch_size
-        train = data.train
+        train = inputs.data.train
+        at_mean = not inputs.embedding_trainable if user_init == "auto" else user_init
         with self.seeded():
             users = (
-                torch.from_numpy(mean_of_items(self.vectors, self.place, train, np.arange(train.num_users)))
-                if user_init
-                else torch.randn(train.num_users, self.vectors.shape[1])
+                torch.from_numpy(mean_of_items(self.embeddings, self.item_index, train, np.arange(train.num_users)))
+                if at_mean
+                else torch.randn(train.num_users, dim)
             )
-            item_table = Table(torch.from_numpy(self.vectors.copy()), item_freeze and not embedding_trainable)
-            self.net = ShallowNet(Table(users, user_freeze), item_table, int(size))
+            item_frozen = item_freeze and not inputs.embedding_trainable
+            items = EmbeddingTable(torch.from_numpy(self.embeddings.copy()), item_frozen)
+            self.net = ShallowNet(EmbeddingTable(users, user_freeze), items, int(size))
         if not list(self.net.parameters()):
             raise MusicrecError(
                 "nothing to learn: users and items are frozen and there is no projection; set "
@@ -119,8 +105,9 @@ class Shallow(TrainedRecommender):
             )
 
     def sources(self) -> tuple[BatchSource, BatchSource | None]:
+        """Returns positive pairs with sampled negatives: those of train, and the held-out ones of val users."""
         train = self.data.train
-        users, items = train.users, self.place[train.items]
+        users, items = train.users, self.item_index[train.items]
         flip = self.sample == "user"
         anchors, positives = (users, items) if flip else (items, users)
         options: dict[str, Any] = {
@@ -135,8 +122,8 @@ class Shallow(TrainedRecommender):
             raise MusicrecError(
                 "shallow needs negatives, but every track was played by every user: use more data or recommender=knn"
             )
-        val_users, val = held_out(self.data.truth["val"], train, self.place)
-        val_items = self.place[val[TRACK].to_numpy(np.int64)]
+        val_users, val = held_out(self.data.truth["val"], train, self.item_index)
+        val_items = self.item_index[val[TRACK].to_numpy(np.int64)]
         val_anchors, val_positives = (val_users, val_items) if flip else (val_items, val_users)
         known = np.concatenate([anchors, val_anchors]), np.concatenate([positives, val_positives])
         weights = self._confidence(val[COUNT].to_numpy(np.int64))
@@ -149,14 +136,16 @@ class Shallow(TrainedRecommender):
     def _confidence(self, counts: np.ndarray) -> np.ndarray:
         return 1 + 2 * np.log1p(counts) if self.use_confidence else np.ones(len(counts))
 
-    def _sides(self) -> tuple[Table, Table]:
+    def _sides(self) -> tuple[EmbeddingTable, EmbeddingTable]:
         return (self.net.items, self.net.users) if self.sample == "item" else (self.net.users, self.net.items)
 
     def loss(self, batch: PairBatch) -> tuple[torch.Tensor, int]:
+        """Returns the hinge loss and the number of pairs."""
         positive, negative = self.net(*self._sides(), batch.anchors, batch.positives, batch.negatives)
         return hinge(positive, negative, batch.weights, self.margin), len(batch.anchors)
 
     def penalty(self, batch: PairBatch) -> torch.Tensor | float:
+        """Returns `l2` times the sum of squares."""
         if not self.l2:
             return 0.0
         anchors, others = self._sides()
@@ -168,13 +157,13 @@ class Shallow(TrainedRecommender):
                 squares.append(weight.square().sum())
         return self.l2 * torch.stack(squares).sum()
 
-    def encode_users(self, positions: np.ndarray, history: Interactions) -> np.ndarray:
-        rows = torch.from_numpy(positions).to(self.device)
-        return self.net.project(self.net.users.weight[rows]).float().cpu().numpy()
+    def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
+        """Returns the users' projected vectors; the history does not matter."""
+        return self.net.project(self.net.users.weight[torch.from_numpy(users).to(self.home)]).float()
 
-    def encode_items(self) -> np.ndarray:
-        with torch.no_grad():
-            return self.net.project(self.net.items.weight).float().cpu().numpy()
+    def encode_items(self) -> torch.Tensor:
+        """Returns the projected item vectors."""
+        return self.net.project(self.net.items.weight).float()
 
 
 def hinge(positive: torch.Tensor, negative: torch.Tensor, weights: torch.Tensor, margin: float) -> torch.Tensor:

@@ -42,6 +42,10 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         values = OmegaConf.to_container(cfg[group], resolve=True)
         assert isinstance(values, dict)
         chosen[group] = {str(key): value for key, value in values.items() if key not in ignored}
+    if "max_epochs" in cfg.recommender:  # it is trained
+        chosen["monitor"] = cfg.monitor
+        for group in ("optimizer", "scheduler"):
+            chosen[group] = OmegaConf.to_container(cfg[group], resolve=True)
     return chosen
 
 

@@ -95,6 +95,7 @@ def train_run(
         "size": int(table.shape[1]),
         "seed": int(cfg.seed),
         "table": model.table,
+        "title": model.title,
         **tracks.stamp(),
         "sweep": sweep(),
         "inputs": run.inputs,
@@ -226,8 +227,12 @@ def _fit(
     import torch
     from hydra.utils import instantiate
 
+    from musicrec.recommenders.base import Inputs
+    from musicrec.recommenders.configure import make_recommender, training_settings
+
     pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
-    model = instantiate(cfg.recommender)(data=data, item_embeddings=table, embedding_trainable=embedding_trainable)
+    inputs = Inputs(data, table, embedding_trainable, seed=int(cfg.seed), training=training_settings(cfg))
+    model: Any = make_recommender(cfg.recommender, inputs)
     open_loggers = loggers.start(instantiate(cfg.logger), _described(cfg, data, table)) if is_main_process() else []
     if not model.trainable:
         return model, open_loggers, 0
@@ -252,7 +257,7 @@ def _fit(
         EarlyStopping(
             monitor=model.monitor,
             mode=model.monitor_mode,
-            patience=model.patience,
+            patience=int(cfg.recommender.patience),
             check_on_train_epoch_end=model.monitor.startswith("train/"),
         ),
         guard,
@@ -305,7 +310,11 @@ def _lists(model: Any, history: Interactions, users: pd.Series, k: int) -> pd.Da
 
 
 def _write_model_embeddings(workspace: Workspace, name: str, model: Any, data: SplitData) -> None:
-    """Writes the vectors whose dot product is the score, and the user ids of the user rows."""
+    """Writes the vectors whose dot product is the score, if there are such, and the user ids of the user rows."""
+    from musicrec.recommenders.base import VectorRecommender
+
+    if not isinstance(model, VectorRecommender):
+        return
     for side, vectors in (("users", model.user_vectors()), ("items", model.item_vectors())):
         with atomic_path(workspace.model_embeddings(name, side)) as temporary:
             np.save(temporary, np.asarray(vectors, dtype=np.float32))

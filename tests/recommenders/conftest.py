@@ -1,18 +1,43 @@
-"""A data set of ten training rows whose answers can be computed by hand, and a training loop in miniature."""
+"""A data set of ten training rows whose answers can be computed by hand, `made`, and a training loop in miniature."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from musicrec.data.interactions import Interactions, SplitData
+from musicrec.recommenders.base import Inputs, Recommender
+from musicrec.recommenders.trained import Training
 
+Kind = TypeVar("Kind", bound=Recommender)
 COLUMNS = ["user_id", "track_id", "timestamp", "count"]
+
+
+def made(
+    kind: type[Kind],
+    data: SplitData,
+    table: np.ndarray | None = None,
+    embedding_trainable: bool = False,
+    *,
+    seed: int = 0,
+    lr: float = 0.001,
+    lr_patience: int = 5,
+    monitor: str = "val/loss",
+    **options: Any,
+) -> Kind:
+    """Returns a recommender of this class, trained as conf/optimizer/adam.yaml and conf/scheduler/plateau.yaml say."""
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=lr_patience)
+    training = Training(partial(torch.optim.Adam, lr=lr), plateau, monitor)
+    return kind(Inputs(data, table, embedding_trainable, seed, training), **options)
 
 
 def rows(*values: tuple[Any, int, int, int]) -> pd.DataFrame:
@@ -76,9 +101,6 @@ def fit(tmp_path: Path) -> Callable[..., Any]:
     """Returns a function that trains a model on the CPU and gives back the trainer; `resume` names a checkpoint."""
 
     def fitted(model: Any, epochs: int, folder: str = "run", resume: str | None = None) -> Any:
-        import pytorch_lightning as pl
-        from pytorch_lightning.callbacks import ModelCheckpoint
-
         checkpoint = ModelCheckpoint(
             tmp_path / folder, "best", monitor=model.monitor, mode=model.monitor_mode, save_last=True
         )

@@ -18,16 +18,16 @@ from musicrec.data.batches.base import BatchKey
 from musicrec.data.batches.sequences import MASK, PAD, MaskedBatch, MaskedSource, NextSource
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Table
 from musicrec.recommenders.bert4rec import BERT4Rec, standardised
-from musicrec.recommenders.networks.bert4rec import Bert4RecNet, EncoderLayer, Layout
-from tests.recommenders.conftest import VAL, rows
+from musicrec.recommenders.networks.embedding_table import EmbeddingTable
+from musicrec.recommenders.networks.transformer import EncoderLayer, Layout, SequenceTransformer
+from tests.recommenders.conftest import VAL, made, rows
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 12, "max_seq_len": 12}
 
 
-def network(**options: Any) -> Bert4RecNet:
+def network(**options: Any) -> SequenceTransformer:
     torch.manual_seed(0)
     defaults: dict[str, Any] = {
         "hidden_size": 8,
@@ -40,7 +40,7 @@ def network(**options: Any) -> Bert4RecNet:
         "head": "linear",
         "norm": "post",
     }
-    net = Bert4RecNet(Table(torch.randn(7, 5), frozen=True), **{**defaults, **options})
+    net = SequenceTransformer(EmbeddingTable(torch.randn(7, 5), frozen=True), **{**defaults, **options})
     for weight in net.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     return net
@@ -59,6 +59,7 @@ REAL = (TOKENS.flatten() != PAD).nonzero()[:, 0]
 
 def test_input_is_projected_item_plus_position_normalised() -> None:
     net = network(layers=1)
+    assert isinstance(net.projection, torch.nn.Linear)
     received: list[torch.Tensor] = []
     net.layers[0].register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
     net.encode(TOKENS, REAL)
@@ -127,6 +128,7 @@ def test_positions_matter_and_both_sides_are_read() -> None:
 
 def test_heads() -> None:
     linear, tied = network(), network(head="tied")
+    assert linear.head is not None and isinstance(tied.projection, torch.nn.Linear)
     state = linear.encode(TOKENS, torch.tensor([1]))
     torch.testing.assert_close(linear(TOKENS, torch.tensor([1])), state @ linear.head.weight.T + linear.head.bias)
     state = tied.encode(TOKENS, torch.tensor([1]))
@@ -147,7 +149,7 @@ def test_items_are_projected_once_or_only_where_used() -> None:
 
 
 def test_sequence_is_in_order_of_time_then_track(ten_rows: SplitData, plane: np.ndarray) -> None:
-    model = BERT4Rec(ten_rows, plane, **SMALL)
+    model = made(BERT4Rec, ten_rows, plane, **SMALL)
     sequences = model._sequences(ten_rows.train, np.arange(4))
     padded = sequences.padded(torch.arange(4), 12)
     # User 20 played 3 and 4 on the same day: lower track first; 2 a day later.
@@ -159,7 +161,7 @@ def test_prediction_reads_the_last_items_and_a_mask(
 ) -> None:
     read: dict[int, list[list[int]]] = {}
     for length in (12, 3):
-        model = BERT4Rec(ten_rows, plane, predict_len=length, **SMALL)
+        model = made(BERT4Rec, ten_rows, plane, predict_len=length, **SMALL)
         encode = model.net.encode
 
         def spy(tokens: torch.Tensor, wanted: torch.Tensor, length: int = length, encode: Any = encode) -> torch.Tensor:
@@ -175,7 +177,7 @@ def test_prediction_reads_the_last_items_and_a_mask(
 
 def test_scores_are_the_logits(ten_rows: SplitData, plane: np.ndarray) -> None:
     for head in ("linear", "tied"):
-        model = BERT4Rec(ten_rows, plane, head=head, **SMALL).eval()
+        model = made(BERT4Rec, ten_rows, plane, head=head, **SMALL).eval()
         users, items = model.user_vectors(), model.item_vectors()
         assert users.shape == (4, 9 if head == "linear" else 8) and np.isnan(items[6]).all()
         with torch.no_grad():
@@ -188,7 +190,7 @@ def test_scores_are_the_logits(ten_rows: SplitData, plane: np.ndarray) -> None:
 
 
 def test_loss_is_the_cross_entropy_at_the_masked_positions(ten_rows: SplitData, plane: np.ndarray) -> None:
-    model = BERT4Rec(ten_rows, plane, **SMALL).eval()
+    model = made(BERT4Rec, ten_rows, plane, **SMALL).eval()
     batch = batch_of(model)
     loss, size = model.loss(batch)
     masks = torch.arange(batch.tokens.numel())[(batch.tokens == MASK).flatten()]
@@ -200,7 +202,7 @@ def test_loss_is_the_cross_entropy_at_the_masked_positions(ten_rows: SplitData, 
 
 
 def test_validation_masks_the_held_out_rows(many: SplitData, audio: np.ndarray) -> None:
-    model = BERT4Rec(many, audio, **SMALL, mlm_probability=0.5)
+    model = made(BERT4Rec, many, audio, **SMALL, mlm_probability=0.5)
     source = model.sources()[1]
     assert isinstance(source, MaskedSource) and len(source.sequences) == 10
     batch = batch_of(model, 1)
@@ -208,14 +210,14 @@ def test_validation_masks_the_held_out_rows(many: SplitData, audio: np.ndarray) 
     held = frame[frame["user_id"] == 4].sort_values(["timestamp", "track_id"])["track_id"].to_numpy()
     row = batch.tokens[4]
     known = row != MASK
-    assert torch.equal(row[known], torch.from_numpy(model.place[held])[known])
+    assert torch.equal(row[known], torch.from_numpy(model.item_index[held])[known])
     assert model.monitor == "val/loss"
 
 
 def test_validation_without_long_users_is_the_next_track(ten_rows: SplitData, plane: np.ndarray) -> None:
     later = rows((10, 4, 405, 1), (10, 5, 404, 1), (50, 1, 1, 1))  # a later one, and a user nobody knows
     data = replace(ten_rows, truth={**ten_rows.truth, "val": pd.concat([VAL, later])})
-    model = BERT4Rec(data, plane, **SMALL)
+    model = made(BERT4Rec, data, plane, **SMALL)
     assert isinstance(model.sources()[1], NextSource)
     batch = batch_of(model, 1)
     assert batch.tokens.tolist() == [[0, 1, 2, MASK], [3, 4, 2, MASK]]
@@ -225,24 +227,26 @@ def test_validation_without_long_users_is_the_next_track(ten_rows: SplitData, pl
 def test_without_validation_users_training_loss_decides(
     ten_rows: SplitData, plane: np.ndarray, fit: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = BERT4Rec(replace(ten_rows, truth={"val": VAL[:0], "test": VAL[:0]}), plane, **SMALL)
+    model = made(BERT4Rec, replace(ten_rows, truth={"val": VAL[:0], "test": VAL[:0]}), plane, **SMALL)
     assert model.monitor == "train/loss" and "no validation users" in caplog.text
     assert set(fit(model, 2).callback_metrics) == {"train/loss"}
 
 
 def test_max_seq_len_batch_size_and_mlm_probability(many: SplitData, audio: np.ndarray) -> None:
-    model = BERT4Rec(many, audio, **{**SMALL, "max_seq_len": 5}, batch_size=7, mlm_probability=1.0)
+    model = made(BERT4Rec, many, audio, **{**SMALL, "max_seq_len": 5}, batch_size=7, mlm_probability=1.0)
     batch = batch_of(model)
     assert batch.tokens.shape == (7, 5) and (batch.tokens == MASK).sum() == len(batch.targets) > 20
     assert model.net.positions.shape == (5, 8)
 
 
 def test_sizes(ten_rows: SplitData, plane: np.ndarray) -> None:
-    model = BERT4Rec(ten_rows, plane, hidden_size=8, num_hidden_layers=3, num_attention_heads=4, intermediate_size=20)
+    model = made(
+        BERT4Rec, ten_rows, plane, hidden_size=8, num_hidden_layers=3, num_attention_heads=4, intermediate_size=20
+    )
     assert len(model.net.layers) == 3 and model.net.layers[0].heads == 4
-    assert model.net.layers[2].widen.weight.shape == (20, 8)
+    assert model.state_dict()["net.layers.2.widen.weight"].shape == (20, 8)
     assert model.net.projection.weight.shape == (8, 2)
-    same = BERT4Rec(ten_rows, plane, hidden_size="same", head="tied")
+    same = made(BERT4Rec, ten_rows, plane, hidden_size="same", head="tied")
     assert isinstance(same.net.projection, torch.nn.Identity) and same.net.positions.shape == (200, 2)
 
 
@@ -265,7 +269,7 @@ def test_frozen_items_stay_and_are_nowhere_saved(
     learnt: bool,
     projected: bool,
 ) -> None:
-    model = BERT4Rec(many, audio, lr=0.01, **{**SMALL, **options})
+    model = made(BERT4Rec, many, audio, lr=0.01, **{**SMALL, **options})
     before = model.net.items.weight.clone()
     trainer = fit(model, 1)
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
@@ -276,27 +280,29 @@ def test_frozen_items_stay_and_are_nowhere_saved(
 
 
 def test_learnt_random_items_start_at_the_scale_of_bert(many: SplitData, audio: np.ndarray) -> None:
-    model = BERT4Rec(many, audio * 30, embedding_trainable=True, **SMALL)
+    model = made(BERT4Rec, many, audio * 30, embedding_trainable=True, **SMALL)
     assert model.net.items.weight.std().item() == pytest.approx(0.02, rel=1e-3)
-    assert torch.equal(BERT4Rec(many, audio, item_freeze=False, **SMALL).net.items.weight, torch.from_numpy(audio))
+    assert torch.equal(
+        made(BERT4Rec, many, audio, item_freeze=False, **SMALL).net.items.weight, torch.from_numpy(audio)
+    )
 
 
 def test_units_of_a_frozen_embedding_do_not_matter(many: SplitData, audio: np.ndarray) -> None:
     units = np.array([1, 1e-3, 1e3, 5, 1, 1, 1, 1], dtype=np.float32)
-    plain, other = BERT4Rec(many, audio, **SMALL), BERT4Rec(many, audio * units + 7, **SMALL)
+    plain, other = made(BERT4Rec, many, audio, **SMALL), made(BERT4Rec, many, audio * units + 7, **SMALL)
     vectors = plain.net.items.weight
     torch.testing.assert_close(other.net.items.weight, vectors, atol=1e-2, rtol=0)
     torch.testing.assert_close(vectors.mean(dim=0), torch.zeros(8), atol=1e-6, rtol=0)
     assert vectors.square().sum(dim=1).mean().item() == pytest.approx(1, rel=1e-4)
     constant = standardised(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     assert constant.tolist() == [[-1, 0], [1, 0]]
-    as_given = BERT4Rec(many, audio, **{**SMALL, "hidden_size": "same"})
+    as_given = made(BERT4Rec, many, audio, **{**SMALL, "hidden_size": "same"})
     assert torch.equal(as_given.net.items.weight, torch.from_numpy(audio))
 
 
 def test_cold_tracks_are_candidates_but_no_wrong_answers(ten_rows: SplitData, plane: np.ndarray) -> None:
     train = replace(ten_rows.train, candidates=np.arange(7))  # track 6 was never played
-    model = BERT4Rec(replace(ten_rows, train=train), plane, head="tied", **SMALL).eval()
+    model = made(BERT4Rec, replace(ten_rows, train=train), plane, head="tied", **SMALL).eval()
     batch = batch_of(model)
     logits = model.net(batch.tokens, batch.masked)[:, :6]
     assert model.loss(batch)[0].item() == pytest.approx(F.cross_entropy(logits, batch.targets).item(), rel=1e-5)
@@ -322,8 +328,10 @@ def test_it_learns_order(options: dict[str, Any]) -> None:
     walks = [(user, (start + step) % 12, step, 1) for user, start in starts for step in range(4 + user % 6)]
     data = SplitData(Interactions.from_frame(rows(*walks), num_tracks=12), {"val": VAL[:0], "test": VAL[:0]})
     embedding = rng.normal(size=(12, 32)).astype(np.float32)
-    model = BERT4Rec(data, embedding, **{**SMALL, "hidden_size": 32, "dropout": 0.0, "lr": 0.01, **options}).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=model.lr)
+    model = made(
+        BERT4Rec, data, embedding, **{**SMALL, "hidden_size": 32, "dropout": 0.0, "lr": 0.01, **options}
+    ).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     source = model.sources()[0]
     for epoch in range(120):
         loss, _ = model.loss(source.batch(BatchKey(source, epoch, 0, 0, 1), CPU))
@@ -340,7 +348,7 @@ def test_same_seed_same_numbers_and_resume_is_exact(
     many: SplitData, audio: np.ndarray, fit: Callable[..., Any], tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {**SMALL, "lr": 0.02, "batch_size": 16, "lr_patience": 0, "dropout": 0.3}
-    whole, again, part, rest, other = (BERT4Rec(many, audio, **options, seed=seed) for seed in (4, 4, 4, 4, 5))
+    whole, again, part, rest, other = (made(BERT4Rec, many, audio, **options, seed=seed) for seed in (4, 4, 4, 4, 5))
     fit(whole, 5, "whole")
     torch.manual_seed(123)
     fit(again, 5, "again")
@@ -356,7 +364,7 @@ def test_same_seed_same_numbers_and_resume_is_exact(
 def test_user_without_embedded_tracks(ten_rows: SplitData, plane: np.ndarray, fit: Callable[..., Any]) -> None:
     plane[3] = np.nan
     data = replace(ten_rows, train=ten_rows.train.without_items(np.isnan(plane).any(axis=1)))
-    model = BERT4Rec(data, plane, **SMALL)
+    model = made(BERT4Rec, data, plane, **SMALL)
     fit(model, 1)
     assert model.recommend(np.array([3, 1]), 3)[0][0].tolist() == [-1, -1, -1]
     assert np.isnan(model.user_vectors()[3]).all() and np.isfinite(model.user_vectors()[:3]).all()
@@ -377,21 +385,29 @@ def test_user_without_embedded_tracks(ten_rows: SplitData, plane: np.ndarray, fi
 )
 def test_bad_settings(ten_rows: SplitData, plane: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(MusicrecError, match=message):
-        BERT4Rec(ten_rows, plane, **options)
+        made(BERT4Rec, ten_rows, plane, **options)
 
 
 def test_outside_training_the_loss_is_over_all_tracks(many: SplitData, audio: np.ndarray) -> None:
-    sampled, full = (BERT4Rec(many, audio, softmax=softmax, **SMALL).eval() for softmax in ("sampled", "full"))
+    sampled, full = (made(BERT4Rec, many, audio, softmax=softmax, **SMALL).eval() for softmax in ("sampled", "full"))
     assert torch.equal(sampled.loss(batch_of(sampled))[0], full.loss(batch_of(full))[0])
 
 
 def test_sampled_softmax_never_draws_a_track_nobody_played(ten_rows: SplitData, plane: np.ndarray) -> None:
-    model = BERT4Rec(ten_rows, plane, max_seq_len=4, hidden_size=4, softmax="sampled", softmax_samples=64)
+    model = made(BERT4Rec, ten_rows, plane, max_seq_len=4, hidden_size=4, softmax="sampled", softmax_samples=64)
     data = replace(ten_rows.train, candidates=np.arange(7))
-    cold = BERT4Rec(
-        SplitData(data, ten_rows.truth), plane, max_seq_len=4, hidden_size=4, softmax="sampled", softmax_samples=64
+    cold = made(
+        BERT4Rec,
+        SplitData(data, ten_rows.truth),
+        plane,
+        max_seq_len=4,
+        hidden_size=4,
+        softmax="sampled",
+        softmax_samples=64,
     )
-    assert model.outputs is None and cold.outputs.tolist() == [0, 1, 2, 3, 4, 5]
+    assert model.outputs is None and cold.outputs is not None and cold.net.head is not None
+    assert cold.outputs.tolist() == [0, 1, 2, 3, 4, 5]
     source = cold.datamodule().train
     cold.train().loss(source.batch(BatchKey(source, 0, 0, 0, 1), CPU))[0].backward()
+    assert cold.net.head.weight.grad is not None
     assert cold.net.head.weight.grad[6].abs().sum() == 0

@@ -9,6 +9,8 @@ import pytorch_lightning as pl
 from musicrec.data.interactions import SplitData
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.shallow import Shallow
+from musicrec.recommenders.trained import TrainedRecommender
+from tests.recommenders.conftest import made
 
 
 @pytest.mark.parametrize(
@@ -21,14 +23,14 @@ from musicrec.recommenders.shallow import Shallow
     ],
 )
 def test_half_precision_trains_much_the_same(
-    many: SplitData, audio: np.ndarray, kind: type, options: dict[str, Any]
+    many: SplitData, audio: np.ndarray, kind: type[TrainedRecommender], options: dict[str, Any]
 ) -> None:
     losses = {}
     for precision in ("32-true", "bf16-mixed"):
-        model = kind(many, audio, lr=0.01, **options)
+        model = made(kind, many, audio, lr=0.01, **options)
         trainer = pl.Trainer(
             accelerator="cpu",
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             max_epochs=4,
             logger=False,
             enable_checkpointing=False,

@@ -1,14 +1,20 @@
 """The metric that chooses the best epoch, computed on the val users during fit."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.metrics import per_user
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.shallow import Shallow
-from musicrec.recommenders.trained import canonical_monitor
+from musicrec.recommenders.trained import TrainedRecommender, canonical_monitor
 from musicrec.training.train import _predictions
+from tests.recommenders.conftest import made
 
 
 @pytest.mark.parametrize(
@@ -27,9 +33,11 @@ def test_other_names_are_refused_with_what_is_allowed(wrong: str) -> None:
 
 @pytest.mark.parametrize("kind", [Shallow, BERT4Rec])
 @pytest.mark.parametrize("metric", ["ndcg", "recall", "hitrate"])
-def test_the_metric_is_that_of_the_final_lists(many, audio, fit, kind, metric: str) -> None:
-    options = {"batch_size": 16, "monitor": f"val/{metric}@5", "lr": 0.01}
-    model = kind(many, audio, **options)
+def test_the_metric_is_that_of_the_final_lists(
+    many: SplitData, audio: np.ndarray, fit: Callable[..., Any], kind: type[TrainedRecommender], metric: str
+) -> None:
+    options: dict[str, Any] = {"batch_size": 16, "monitor": f"val/{metric}@5", "lr": 0.01}
+    model = made(kind, many, audio, **options)
     assert model.monitor_mode == "max"
     trainer = fit(model, epochs=2)
     model.eval()
@@ -39,23 +47,32 @@ def test_the_metric_is_that_of_the_final_lists(many, audio, fit, kind, metric: s
     assert "val/loss" in trainer.callback_metrics
 
 
-def test_the_best_epoch_is_the_one_with_the_highest_value(many, audio, fit) -> None:
-    model = Shallow(many, audio, monitor="val/ndcg@5", batch_size=16, lr=0.05)
-    seen = []
+def test_the_best_epoch_is_the_one_with_the_highest_value(
+    many: SplitData, audio: np.ndarray, fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made(Shallow, many, audio, monitor="val/ndcg@5", batch_size=16, lr=0.05)
+    seen: list[float] = []
     original = model._val_metric
-    model._val_metric = lambda: seen.append(float(value := original())) or value
+
+    def spy() -> torch.Tensor:
+        seen.append(float(value := original()))
+        return value
+
+    monkeypatch.setattr(model, "_val_metric", spy)
     trainer = fit(model, epochs=4)
     assert len(seen) == 4 and len(set(seen)) > 1
     assert float(trainer.checkpoint_callback.best_model_score) == pytest.approx(max(seen))
 
 
-def test_val_users_without_a_known_track_count_as_misses(many, audio, fit) -> None:
+def test_val_users_without_a_known_track_count_as_misses(
+    many: SplitData, audio: np.ndarray, fit: Callable[..., Any]
+) -> None:
     truth = many.truth["val"].copy()
     lost = truth["user_id"] == truth["user_id"].iloc[0]
     missing = np.zeros(30, bool)
     missing[truth.loc[lost, "track_id"].to_numpy()] = True
     data = many.without_items(missing)
-    model = Shallow(data, audio, monitor="val/recall@5", batch_size=16)
+    model = made(Shallow, data, audio, monitor="val/recall@5", batch_size=16)
     trainer = fit(model, epochs=1)
     values = per_user(truth, _predictions(model.eval(), data, 5), 5)
     assert float(trainer.callback_metrics["val/Recall@5"]) == pytest.approx(values["Recall@5"].mean(), abs=1e-6)

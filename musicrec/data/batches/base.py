@@ -1,4 +1,4 @@
-"""Batches made on the device that trains: the loader hands out keys, the data set turns a key into tensors there."""
+"""BatchSource and its data module: batches are made on the device that trains, from keys that the loader hands out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 def derived_seed(*parts: int) -> int:
     """Returns a seed that depends on all of `parts` (≥ 0), so that each epoch and step has its own random numbers.
 
-    Random state that is computed needs no saving: a run resumed at epoch e draws what the unbroken run would have.
+    Random state that is computed needs no saving: a run resumed at epoch e draws what the uninterrupted run would have.
     """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -36,7 +36,7 @@ class BatchSource(ABC):
 
     Args:
         size: number of examples.
-        batch_size: examples of one step, over all processes together; the last batch of an epoch may be smaller.
+        batch_size: examples per step, over all processes together; the last batch of an epoch may be smaller.
         seed: decides order, negatives and masks.
         shuffle: False keeps the order and ignores the epoch: every epoch sees the same batches (validation).
     """
@@ -112,10 +112,13 @@ class BatchDataModule(pl.LightningDataModule):
         self.val = val
 
     def train_dataloader(self) -> BatchKeys:
+        """Returns the keys of the training batches."""
         return BatchKeys(self.train, self.trainer)
 
     def val_dataloader(self) -> BatchKeys | list[BatchKeys]:
+        """Returns the keys of the validation batches, [] if there are none."""
         return BatchKeys(self.val, self.trainer) if self.val is not None else []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Returns the batch that the key names, made on `device`."""
         return batch.source.batch(batch, device)

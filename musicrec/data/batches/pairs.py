@@ -40,18 +40,19 @@ class Complement:
     """
 
     def __init__(self, anchors: np.ndarray, others: np.ndarray, num_anchors: int, num_others: int):
-        # One key a pair; the stride leaves room for the shifted value num_others.
+        # One key per pair; the stride leaves room for the shifted value num_others.
         self.stride = num_others + 1
         keys = np.sort(anchors.astype(np.int64) * self.stride + others)
         keys = keys[np.diff(keys, prepend=-1) > 0]  # np.unique takes several times as long for millions
         anchors, others = keys // self.stride, keys % self.stride
         starts = np.searchsorted(anchors, np.arange(num_anchors + 1))
-        place = np.arange(len(keys)) - starts[anchors]
+        before = np.arange(len(keys)) - starts[anchors]
         self.starts = torch.from_numpy(starts[:-1])
         self.free = torch.from_numpy(num_others - np.diff(starts))  # (anchors,) number of non-positives
-        self.shifted = torch.from_numpy(anchors * self.stride + others - place)
+        self.shifted = torch.from_numpy(anchors * self.stride + others - before)
 
     def to(self, device: torch.device) -> Complement:
+        """Returns itself, its tensors moved to `device`."""
         self.starts, self.free = self.starts.to(device), self.free.to(device)
         self.shifted = self.shifted.to(device)
         return self
@@ -67,7 +68,7 @@ class Complement:
 
 
 class PairSource(BatchSource):
-    """Positive pairs in batches, each with `neg_samples` negatives, by default never true positives.
+    """Positive pairs in batches, each with `neg_samples` negatives, which by default are never true positives.
 
     Pairs whose anchor was seen with everything have no negative and are left out.
 
@@ -111,9 +112,11 @@ class PairSource(BatchSource):
         self.pool = torch.from_numpy(pool)
 
     def tensors(self) -> Sequence[str]:
+        """Returns the attributes that move to the device."""
         return "anchors", "positives", "weights", "pool", "complement"
 
     def make(self, examples: torch.Tensor, generator: torch.Generator) -> PairBatch:
+        """Returns these pairs, in order of the anchors, with new negatives."""
         examples = examples.sort().values
         anchors = self.anchors[examples]
         negatives = self.pool[self.complement.draw(anchors, self.neg_samples, generator)]

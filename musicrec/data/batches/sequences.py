@@ -10,7 +10,7 @@ import torch
 
 from musicrec.data.batches.base import BatchSource
 
-# Tokens that are no items.
+# Tokens that are not items.
 MASK = -1
 PAD = -2
 
@@ -46,6 +46,7 @@ class Sequences:
         return len(self.lengths)
 
     def to(self, device: torch.device) -> Sequences:
+        """Returns itself, its tensors moved to `device`."""
         self.items, self.stops, self.lengths = (part.to(device) for part in (self.items, self.stops, self.lengths))
         return self
 
@@ -91,9 +92,11 @@ class MaskedSource(BatchSource):
         self.mlm_probability = mlm_probability
 
     def tensors(self) -> Sequence[str]:
+        """Returns the attributes that move to the device."""
         return ("sequences",)
 
     def make(self, examples: torch.Tensor, generator: torch.Generator) -> MaskedBatch:
+        """Returns these sequences with newly drawn masks."""
         tokens = self.sequences.padded(examples, self.max_seq_len)
         draws = torch.rand(tokens.shape, generator=generator, device=tokens.device).masked_fill(tokens == PAD, 2)
         masked = (draws < self.mlm_probability) | (draws == draws.min()) & (draws.min() >= self.mlm_probability)
@@ -111,9 +114,11 @@ class NextSource(BatchSource):
         self.max_seq_len = max_seq_len
 
     def tensors(self) -> Sequence[str]:
+        """Returns the attributes that move to the device."""
         return "sequences", "targets"
 
     def make(self, examples: torch.Tensor, generator: torch.Generator) -> MaskedBatch:
+        """Returns these sequences with MASK appended."""
         tokens, position = self.sequences.with_mask_at_end(examples, self.max_seq_len)
         row = torch.arange(len(tokens), device=tokens.device)
         return MaskedBatch(tokens, row * tokens.shape[1] + position, self.targets[examples])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from musicrec.recommenders.base import Table
+from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 
 # Shortest length that a vector is divided by.
 _EPS = 1e-8
@@ -24,7 +24,7 @@ class ShallowNet(nn.Module):
         hidden_dim: outputs of the Linear + ReLU shared by both sides; 0 = compare the vectors as they are.
     """
 
-    def __init__(self, users: Table, items: Table, hidden_dim: int):
+    def __init__(self, users: EmbeddingTable, items: EmbeddingTable, hidden_dim: int):
         super().__init__()
         self.users = users
         self.items = items
@@ -37,8 +37,8 @@ class ShallowNet(nn.Module):
 
     def forward(
         self,
-        anchor_table: Table,
-        other_table: Table,
+        anchor_table: EmbeddingTable,
+        other_table: EmbeddingTable,
         anchors: torch.Tensor,
         positives: torch.Tensor,
         negatives: torch.Tensor,
@@ -57,14 +57,14 @@ class ShallowNet(nn.Module):
         scores = sampled_products(anchor_vectors, other_vectors, anchor_rows, other_rows)
         return scores[:, 0], scores[:, 1:]
 
-    def _distinct(self, table: Table, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns projected vectors, each row of the table at most once, and where each of `rows` is among them."""
+    def _distinct(self, table: EmbeddingTable, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns projected vectors, each row of the table at most once, and the index of each of `rows` among them."""
         if rows.numel() >= len(table):
             return self.project(table.weight), rows
         ordered = rows.ndim == 1 and bool((rows[1:] >= rows[:-1]).all())  # as anchors are
         unique = torch.unique_consecutive if ordered else torch.unique
-        distinct, places = unique(rows, return_inverse=True)
-        return self.project(table.weight[distinct]), places
+        distinct, inverse = unique(rows, return_inverse=True)
+        return self.project(table.weight[distinct]), inverse
 
 
 def sampled_products(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -13,8 +15,14 @@ from musicrec.data.batches.pairs import Complement, PairBatch, PairSource
 CPU = torch.device("cpu")
 
 
-def source(anchors: list[int], positives: list[int], **options: object) -> PairSource:
-    defaults = {"pool": np.unique(positives), "neg_samples": 4, "batch_size": 3, "seed": 0, "shuffle": True}
+def source(anchors: list[int], positives: list[int], **options: Any) -> PairSource:
+    defaults: dict[str, Any] = {
+        "pool": np.unique(positives),
+        "neg_samples": 4,
+        "batch_size": 3,
+        "seed": 0,
+        "shuffle": True,
+    }
     ones = np.arange(len(anchors)) + 1.0
     return PairSource(np.array(anchors), np.array(positives), ones, **{**defaults, **options})
 
@@ -28,7 +36,8 @@ def batch(data: PairSource, epoch: int, number: int, rank: int = 0, world: int =
 def test_draws_exactly_the_complement(seed: int, num_anchors: int, num_others: int) -> None:
     rng = np.random.default_rng(seed)
     seen = rng.random((num_anchors, num_others)) < rng.random()
-    complement = Complement(*np.nonzero(seen), num_anchors, num_others)
+    rows, columns = np.nonzero(seen)
+    complement = Complement(rows, columns, num_anchors, num_others)
     assert complement.free.tolist() == (~seen).sum(axis=1).tolist()
     anchors = torch.from_numpy(np.flatnonzero(~seen.all(axis=1)))
     drawn = complement.draw(anchors, 300, torch.Generator().manual_seed(seed)).numpy()
@@ -70,7 +79,7 @@ def test_an_epoch_holds_each_pair_once_with_its_weight() -> None:
 
 
 def test_batches_repeat_and_differ_by_epoch_and_seed() -> None:
-    anchors, positives = list(np.repeat(np.arange(20), 2)), list(np.tile(np.arange(8), 5))
+    anchors, positives = np.repeat(np.arange(20), 2).tolist(), np.tile(np.arange(8), 5).tolist()
 
     def drawn(seed: int, epoch: int, shuffle: bool = True) -> list[int]:
         data = source(anchors, positives, seed=seed, shuffle=shuffle, batch_size=100)

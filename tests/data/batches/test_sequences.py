@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -20,9 +22,9 @@ def masked(data: MaskedSource | NextSource, epoch: int = 0, number: int = 0) -> 
     return batch
 
 
-def source(**options: object) -> MaskedSource:
-    defaults = {"max_seq_len": 50, "mlm_probability": 0.5, "batch_size": 3, "seed": 0, "shuffle": False}
-    return MaskedSource(sequences(), **{**defaults, **options})  # type: ignore[arg-type]
+def source(**options: Any) -> MaskedSource:
+    defaults: dict[str, Any] = {"max_seq_len": 50, "mlm_probability": 0.5, "batch_size": 3, "seed": 0, "shuffle": False}
+    return MaskedSource(sequences(), **{**defaults, **options})
 
 
 def test_padding_to_the_longest_of_the_batch_and_the_last_items() -> None:

@@ -8,9 +8,33 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicrec.errors import MusicrecError
-from musicrec.recommenders.retrieval import top_k as retrieval
-from musicrec.recommenders.retrieval.top_k import top_k
+from musicrec.recommenders.retrieval.top_k import ScoreTopK, Seen, VectorTopK
+
+CPU = torch.device("cpu")
+
+
+def top_k(
+    users: np.ndarray,
+    items: np.ndarray,
+    candidates: np.ndarray,
+    seen_offsets: np.ndarray,
+    seen_items: np.ndarray,
+    k: int,
+    *,
+    search: str = "torch",
+    block_bytes: int = 2**28,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ids and scores by vectors (users, dim) and (tracks, dim), or by their products where search=scores."""
+    seen, known = Seen(seen_offsets, seen_items), np.isfinite(users).all(axis=1)
+    vectors = torch.from_numpy(np.ascontiguousarray(items[candidates], dtype=np.float32))
+    queries = torch.from_numpy(np.asarray(users, dtype=np.float32))
+    if search == "scores":
+
+        def score(rows: np.ndarray) -> torch.Tensor:
+            return queries[rows].double() @ vectors.double().T
+
+        return ScoreTopK(score, candidates, CPU, block_bytes)(np.arange(len(users)), known, seen, k)
+    return VectorTopK(vectors, candidates, search, block_bytes)(queries, known, seen, k)
 
 
 def brute_force(
@@ -36,7 +60,7 @@ def offsets_of(seen: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-@pytest.mark.parametrize("search", ["torch", "faiss", "bf16"])
+@pytest.mark.parametrize("search", ["torch", "faiss", "scores"])
 def test_equals_brute_force(search: str, data: st.DataObject) -> None:
     if search == "faiss":
         pytest.importorskip("faiss")
@@ -56,7 +80,7 @@ def test_equals_brute_force(search: str, data: st.DataObject) -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
-@pytest.mark.parametrize("search", ["torch", "faiss", "bf16"])
+@pytest.mark.parametrize("search", ["torch", "faiss", "scores"])
 def test_equal_vectors_tie_wherever_they_stand(search: str) -> None:
     if search == "faiss":
         pytest.importorskip("faiss")
@@ -99,30 +123,39 @@ def test_lower_precision_of_training_does_not_reach_the_search() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-def test_unknown_search_and_missing_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = torch.ones(2, 2)
-    with pytest.raises(MusicrecError, match="choose auto, torch, bf16, faiss, hnsw, ivf"):
-        retrieval.searcher("annoy", table)
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(MusicrecError, match="pip install faiss-cpu"):
-        retrieval.searcher("faiss", table)
-    assert isinstance(retrieval.searcher("auto", table), retrieval.TorchSearch)
+def test_scores_that_are_not_finite_are_no_recommendations_and_are_left_as_they_were() -> None:
+    scores = torch.tensor([[1.0, torch.nan, 3.0, -torch.inf, 3.0]])
+    before = scores.clone()
+    top = ScoreTopK(lambda rows: scores[rows] if len(rows) > 1 else scores, np.array([2, 3, 5, 7, 8]), CPU)
+    ids, values = top(np.array([0]), np.array([True]), Seen(np.array([0, 2]), np.array([8, 100])), 5)
+    assert ids.tolist() == [[5, 2, -1, -1, -1]] and values.tolist() == [[3, 1, -np.inf, -np.inf, -np.inf]]
+    assert torch.equal(torch.nan_to_num(scores), torch.nan_to_num(before))
 
 
-@pytest.mark.parametrize("spread", [1.0, 0.01])
-def test_half_precision_finds_the_same_lists_however_close_the_scores_are(spread: float) -> None:
+def test_ties_of_scores_at_the_end_of_a_list_go_to_the_lower_track() -> None:
+    scores = torch.zeros(3, 500)
+    scores[:, 400] = 1
+    seen = Seen(np.array([0, 2, 2, 2]), np.array([0, 2]))
+    ids, _ = ScoreTopK(lambda rows: scores[rows], np.arange(500), CPU)(np.arange(3), np.ones(3, bool), seen, 4)
+    assert ids.tolist() == [[400, 1, 3, 4], [400, 0, 1, 2], [400, 0, 1, 2]]
+
+
+def test_a_retriever_serves_any_number_of_blocks() -> None:
     rng = np.random.default_rng(2)
-    items = (5 + spread * rng.normal(size=(3000, 40))).astype(np.float32)
-    users = rng.normal(size=(20, 40)).astype(np.float32)
-    seen = [set(rng.permutation(3000)[:100].tolist()) for _ in users]
-    ids, scores = top_k(users, items, np.arange(3000), *offsets_of(seen), 30, search="bf16")
-    expected = top_k(users, items, np.arange(3000), *offsets_of(seen), 30, search="torch")
-    np.testing.assert_array_equal(ids, expected[0])
-    np.testing.assert_array_equal(scores, expected[1])
+    items, users = (torch.from_numpy(rng.normal(size=(size, 6)).astype(np.float32)) for size in (300, 40))
+    seen = Seen(np.arange(0, 41 * 5, 5), rng.integers(300, size=200))
+    retriever = VectorTopK(items, np.arange(300))
+    known = np.ones(40, bool)
+    whole = retriever(users, known, seen, 7)
+    parts = [
+        retriever(users[rows], known[rows], seen.of(np.arange(40)[rows]), 7) for rows in np.split(np.arange(40), 5)
+    ]
+    for index in (0, 1):
+        np.testing.assert_array_equal(whole[index], np.concatenate([part[index] for part in parts]))
 
 
 @pytest.mark.parametrize("search", ["hnsw", "ivf"])
-def test_approximate_search_tells_its_recall_and_never_repeats_what_was_heard(
+def test_approximate_search_logs_its_recall_and_never_repeats_what_was_played(
     search: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("faiss")

@@ -1,4 +1,4 @@
-"""The network of BERT4Rec: a bidirectional transformer over item vectors."""
+"""A transformer over sequences of item vectors, without a padded token in any matrix product (BERT4Rec)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from musicrec.data.batches.sequences import MASK, PAD
-from musicrec.recommenders.base import Table
+from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 
 # Standard deviation of initial weights: BERT (Devlin et al. 2019), BERT4Rec (arXiv 1904.06690), section 4.3.
 INIT_STD = 0.02
 
 
-class Bert4RecNet(nn.Module):
+class SequenceTransformer(nn.Module):
     """Predicts the items at masked positions from both sides (Sun et al., CIKM 2019, arXiv 1904.06690).
 
     Args:
@@ -33,7 +33,7 @@ class Bert4RecNet(nn.Module):
 
     def __init__(
         self,
-        items: Table,
+        items: EmbeddingTable,
         *,
         hidden_size: int,
         project: bool,
@@ -130,18 +130,18 @@ class Bert4RecNet(nn.Module):
 
 
 class Layout(NamedTuple):
-    """Where packed states (one row a token) go in a padded (batch, width, …) block.
+    """Mapping between packed states (one row per token) and a padded (batch, width, …) block.
 
     Attributes:
         batch: number of sequences.
         width: most tokens of a sequence.
-        places: (tokens,) position in the flattened block; None if the block has no padding.
+        slots: (tokens,) position in the flattened block; None if the block has no padding.
         filled: (batch, 1, 1, width) bool, False at padding; None if there is none.
     """
 
     batch: int
     width: int
-    places: torch.Tensor | None
+    slots: torch.Tensor | None
     filled: torch.Tensor | None
 
     @classmethod
@@ -150,6 +150,8 @@ class Layout(NamedTuple):
 
         Args:
             tokens: (tokens,) ascending positions in a (batch, length) block.
+            batch: number of sequences.
+            length: positions per sequence.
         """
         row = tokens // length
         counts = torch.bincount(row, minlength=batch)
@@ -162,15 +164,15 @@ class Layout(NamedTuple):
 
     def padded(self, states: torch.Tensor, heads: int) -> torch.Tensor:
         """Returns (batch, heads, width, hidden / heads) of packed (tokens, hidden)."""
-        if self.places is not None:
+        if self.slots is not None:
             block = states.new_zeros(self.batch * self.width, states.shape[1])
-            states = block.index_copy(0, self.places, states)
+            states = block.index_copy(0, self.slots, states)
         return states.view(self.batch, self.width, heads, -1).transpose(1, 2)
 
     def packed(self, block: torch.Tensor) -> torch.Tensor:
         """Returns (tokens, hidden) of (batch, heads, width, hidden / heads)."""
         states = block.transpose(1, 2).reshape(self.batch * self.width, -1)
-        return states if self.places is None else states[self.places]
+        return states if self.slots is None else states[self.slots]
 
 
 class EncoderLayer(nn.Module):
@@ -211,18 +213,35 @@ class EncoderLayer(nn.Module):
         return result
 
     def attention(self, asking: torch.Tensor, read: torch.Tensor, readable: Layout, written: Layout) -> torch.Tensor:
+        """Returns (chosen, hidden) what the chosen tokens read from their sequences."""
         query = written.padded(self.query(asking), self.heads)
         keys, values = self.key_value(read).chunk(2, dim=1)
         mixed = F.scaled_dot_product_attention(
             query,
             readable.padded(keys, self.heads),
             readable.padded(values, self.heads),
-            attn_mask=readable.filled,
+            attn_mask=attention_mask(readable, written),
             dropout_p=self.attention_dropout if self.training else 0.0,
         )
         result: torch.Tensor = self.dropout(self.attention_output(written.packed(mixed)))
         return result
 
     def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns (tokens, hidden) of (tokens, hidden)."""
         result: torch.Tensor = self.dropout(self.narrow(F.gelu(self.widen(states))))
         return result
+
+
+def attention_mask(readable: Layout, written: Layout) -> torch.Tensor | None:
+    """Returns which tokens may be read, as scaled_dot_product_attention takes it; None: all of them.
+
+    Each token reads all tokens of its sequence, on both sides, so the mask is that of the padding.
+
+    Args:
+        readable: layout of the tokens that are read.
+        written: layout of the tokens that read.
+
+    Returns:
+        Bool, broadcast to (batch, heads, written.width, readable.width); True = may be read.
+    """
+    return readable.filled

@@ -1,0 +1,54 @@
+"""From the composed configuration to a recommender: which keys of its YAML are the constructor's, which are policy."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from musicrec.errors import MusicrecError, demand
+from musicrec.recommenders.base import Recommender
+from musicrec.recommenders.inputs import Inputs, Training
+
+# Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
+# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`. All other keys are
+# arguments of the class. A recommender that is not trained has only `name`.
+POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience")
+
+
+def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
+    """Returns the recommender that the group `recommender` of the configuration describes.
+
+    Args:
+        node: `_target_`, arguments of its constructor, and the keys of POLICY.
+        inputs: split, item embeddings, seed and training settings.
+
+    Raises:
+        MusicrecError: for a key that the constructor does not know, or a value that it refuses.
+    """
+    given = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(given, dict)
+    kind = get_class(node._target_)
+    policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
+    arguments = {str(key): value for key, value in given.items() if key not in (*policy, "_target_", "_partial_")}
+    allowed = [name for name in inspect.signature(kind).parameters if name != "inputs"]
+    if unknown := sorted(arguments.keys() - set(allowed)):
+        raise MusicrecError(
+            f"recommender.{unknown[0]} is unknown to {node._target_}; it takes {', '.join((*allowed, *policy))}"
+        )
+    made: Recommender = instantiate({"_target_": node._target_, "_partial_": True, **arguments})(inputs=inputs)
+    return made
+
+
+def training_settings(cfg: DictConfig) -> Training:
+    """Returns what the groups `optimizer` and `scheduler` and the key `monitor` say.
+
+    Raises:
+        MusicrecError: if the learning rate is not positive.
+    """
+    rate: Any = cfg.optimizer.get("lr", 1.0)
+    demand("recommender.lr", rate, rate > 0, "positive")
+    scheduler = instantiate(cfg.scheduler) or None  # scheduler=none is an empty group
+    return Training(instantiate(cfg.optimizer), scheduler, str(cfg.monitor))

@@ -1,0 +1,52 @@
+"""What a recommender is made from: Inputs (split, item embeddings, seed) and Training (optimizer, scheduler)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from musicrec.data.interactions import SplitData
+
+VAL_LOSS = "val/loss"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How Lightning trains a recommender; the defaults are those of conf/optimizer/adam.yaml and conf/scheduler.
+
+    Attributes:
+        optimizer: makes the optimizer of a list of parameters, e.g. `partial(torch.optim.Adam, lr=0.001)`. Where the
+            device has a fused kernel, it is used unless the partial says `fused=False`.
+        scheduler: makes the learning-rate schedule of an optimizer, stepped once per epoch; ReduceLROnPlateau follows
+            the monitor. None keeps the rate.
+        monitor: what chooses the best epoch, stops training and lowers the rate: `val/loss`, `train/loss`, or a metric
+            of the lists of all val users after each epoch, such as `val/ndcg@50`.
+    """
+
+    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.Adam, lr=0.001)
+    scheduler: Callable[..., Any] | None = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=5)
+    monitor: str = VAL_LOSS
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What train.py hands to every recommender.
+
+    Attributes:
+        data: the split; its training part without the tracks that have no embedding.
+        item_embeddings: (num_tracks, dim) float, rows of candidates finite; None for recommenders that need none.
+        embedding_trainable: the embedding is only a start, so the item vectors are learnt.
+        seed: decides everything random.
+        training: how it is trained; ignored by recommenders that are not.
+    """
+
+    data: SplitData
+    item_embeddings: np.ndarray | None = None
+    embedding_trainable: bool = False
+    seed: int = 0
+    training: Training = field(default_factory=Training)

@@ -1,0 +1,208 @@
+"""`assert_recommender_contract`: what every recommender promises, whatever it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from musicrec.data.interactions import Interactions, SplitData
+from musicrec.recommenders.base import Inputs, Needs, Recommender, VectorRecommender
+from musicrec.recommenders.trained import TrainedRecommender, Training
+from tests.recommenders.conftest import rows
+
+USERS, TRACKS = 41, 36
+Make = Callable[[Inputs], Recommender]
+
+
+def world() -> tuple[SplitData, np.ndarray]:
+    """Returns a split and embeddings (36, 6): track 35 is the only one of user 40 and has no embedding, nor has 34.
+
+    Tracks 10 to 15 are one clip six times, so that equal scores occur.
+    """
+    rng = np.random.default_rng(11)
+    train, val = [], []
+    for user in range(USERS - 1):
+        tracks = rng.permutation(TRACKS - 1)
+        length = int(rng.integers(3, 20))
+        train += [(user, int(track), day, 1 + day % 4) for day, track in enumerate(tracks[:length])]
+        val += [(user, int(track), 400 + day, 1) for day, track in enumerate(tracks[length : length + 12]) if user < 9]
+    train.append((USERS - 1, TRACKS - 1, 3, 2))
+    table = rng.normal(size=(TRACKS, 6)).astype(np.float32)
+    table[10:16] = table[10]
+    table[-2:] = np.nan
+    truth = {"val": rows(*val), "test": rows(*val)[:0]}
+    data = SplitData(Interactions.from_frame(rows(*train), TRACKS), truth)
+    return data.without_items(np.isnan(table[:, 0])), table
+
+
+def inputs(seed: int = 3, **changes: Any) -> Inputs:
+    """Returns what `make` is called with; the rate is high enough to fall and be resumed."""
+    data, table = world()
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0)
+    training = Training(partial(torch.optim.Adam, lr=0.05), plateau)
+    return Inputs(**{"data": data, "item_embeddings": table, "seed": seed, "training": training, **changes})
+
+
+def assert_recommender_contract(make: Make, folder: Path) -> None:
+    """Asserts all of it.
+
+    Args:
+        make: makes the recommender, small enough to train for some epochs in a second.
+        folder: for checkpoints.
+    """
+    assert_names(make)
+    assert_lists(make)
+    assert_users_and_tracks_without_audio(make)
+    assert_blocks_do_not_matter(make)
+    assert_seeds(make)
+    assert_devices(make)
+    model = make(inputs())
+    if isinstance(model, VectorRecommender):
+        assert_vectors_are_the_scores(model)
+    if model.trainable:
+        assert_training_resumes_exactly(make, folder)
+
+
+def assert_names(make: Make) -> None:
+    """The class says how tables and plots call it, and what it reads."""
+    model = make(inputs())
+    kind = type(model)
+    assert kind.title and kind.needs in get_args(Needs)
+    assert kind.table is None or kind.table == Path(kind.table).stem
+    assert kind.trainable == isinstance(model, TrainedRecommender)
+    if kind.needs != "audio":
+        assert make(inputs(item_embeddings=None)).recommend(np.arange(3), 2)[0].shape == (3, 2)
+
+
+def assert_lists(make: Make) -> None:
+    """Lists are sorted, without what the user played, equal scores by lower track; the longest list holds all."""
+    model = make(inputs())
+    train = model.data.train
+    for k in (5, TRACKS + 4):
+        ids, scores = model.recommend(np.arange(USERS), k)
+        assert ids.shape == scores.shape == (USERS, k) and ids.dtype == np.int64 and scores.dtype == np.float32
+        assert (scores[:, 1:] <= scores[:, :-1]).all()
+        assert np.array_equal(ids < 0, np.isneginf(scores))
+        tied = (scores[:, 1:] == scores[:, :-1]) & (ids[:, 1:] >= 0)
+        assert (ids[:, 1:] > ids[:, :-1])[tied].all()
+        for user in range(USERS):
+            listed = ids[user][ids[user] >= 0]
+            played = train.items[train.users == user]
+            assert len(set(listed.tolist())) == len(listed) and np.isin(listed, train.candidates).all()
+            assert not set(listed.tolist()) & set(played.tolist())
+            if k > TRACKS and len(played):
+                assert len(listed) == len(train.candidates) - len(played)
+    assert model.recommend(np.array([], dtype=np.int64), 3)[0].shape == (0, 3)
+    assert (
+        model.recommend(np.array([7, 2, 7]), 5)[0].tolist()
+        == model.recommend(np.arange(USERS), 5)[0][[7, 2, 7]].tolist()
+    )
+    other = Interactions.from_frame(rows(*((user, 4, 1, 1) for user in range(USERS))), TRACKS)
+    assert 4 not in model.recommend(np.arange(USERS), TRACKS, other)[0]
+
+
+def assert_users_and_tracks_without_audio(make: Make) -> None:
+    """A user without history gets an empty list; a track without an embedding is in none."""
+    model = make(inputs())
+    ids, scores = model.recommend(np.arange(USERS), TRACKS)
+    assert (ids[USERS - 1] == -1).all() and np.isneginf(scores[USERS - 1]).all()
+    assert not np.isin(ids, [TRACKS - 2, TRACKS - 1]).any()
+    assert (ids[: USERS - 1, 0] >= 0).all()
+    if isinstance(model, VectorRecommender):
+        assert np.isnan(model.user_vectors()[USERS - 1]).all() and np.isfinite(model.user_vectors()[: USERS - 1]).all()
+        assert np.isnan(model.item_vectors()[-2:]).all() and np.isfinite(model.item_vectors()[:-2]).all()
+
+
+def assert_blocks_do_not_matter(make: Make) -> None:
+    """Lists do not depend on how many users are asked for at once, nor on the memory of the search."""
+    model = make(inputs())
+    whole = model.recommend(np.arange(USERS), 8)
+    narrow = model.retriever()
+    narrow.block_bytes = 1
+    single = model.recommend(np.arange(USERS), 8, retriever=narrow)
+    np.testing.assert_array_equal(single[0], whole[0])
+    if isinstance(model, VectorRecommender):
+        np.testing.assert_array_equal(single[1], whole[1])
+    np.testing.assert_allclose(single[1], whole[1], rtol=1e-5, atol=1e-6)
+    retriever = model.retriever()
+    parts = [model.recommend(users, 8, retriever=retriever) for users in np.array_split(np.arange(USERS), 6)]
+    np.testing.assert_array_equal(np.concatenate([ids for ids, _ in parts]), whole[0])
+    np.testing.assert_allclose(np.concatenate([scores for _, scores in parts]), whole[1], rtol=1e-5, atol=1e-6)
+
+
+def assert_seeds(make: Make) -> None:
+    """The seed alone decides, whatever was drawn before, and the global generator and the mode stay as they were."""
+    torch.manual_seed(1)
+    first = make(inputs())
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    second = make(inputs()).train()
+    lists = [model.recommend(np.arange(USERS), 6) for model in (first, second)]
+    assert second.training
+    assert torch.equal(torch.get_rng_state(), before)
+    for index in (0, 1):
+        np.testing.assert_array_equal(lists[0][index], lists[1][index])
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name])
+
+
+def assert_devices(make: Make) -> None:
+    """On another device the lists are the same up to rounding, and what is encoded stays there."""
+    expected = make(inputs()).recommend(np.arange(USERS), 6)
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        model = make(inputs()).to(device)
+        assert model.retriever().device.type == model.home.type
+        scores = model.recommend(np.arange(USERS), 6)[1]
+        np.testing.assert_allclose(scores, expected[1], rtol=1e-3, atol=1e-4)
+        if isinstance(model, VectorRecommender):
+            with model.inference():
+                encoded = model.encode_users(np.arange(3), model.data.train), model.encode_items()
+            assert all(part.device == model.home and part.dtype == torch.float32 for part in encoded)
+
+
+def assert_vectors_are_the_scores(model: VectorRecommender) -> None:
+    """The stored vectors reproduce the scores of the lists."""
+    users, items = model.user_vectors(), model.item_vectors()
+    assert users.dtype == items.dtype == np.float32
+    assert len(users) == USERS and len(items) == TRACKS and users.shape[1] == items.shape[1]
+    ids, scores = model.recommend(np.arange(USERS - 1), 4)
+    products = np.einsum("ud,ukd->uk", users[:-1].astype(float), np.nan_to_num(items)[ids].astype(float))
+    np.testing.assert_allclose(scores[ids >= 0], products[ids >= 0], rtol=1e-5, atol=1e-6)
+
+
+def assert_training_resumes_exactly(make: Make, folder: Path) -> None:
+    """Stopped and resumed, training ends with the same weights and lists; more epochs or another seed change them."""
+
+    def fitted(name: str, epochs: int, resume: str | None = None, seed: int = 3) -> TrainedRecommender:
+        model = make(inputs(seed))
+        assert isinstance(model, TrainedRecommender) and model.monitor_mode in ("min", "max")
+        checkpoint = ModelCheckpoint(folder / name, monitor=model.monitor, mode=model.monitor_mode, save_last=True)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            callbacks=[checkpoint],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resume, weights_only=True)
+        assert model.monitor in trainer.callback_metrics
+        return model
+
+    whole, part = fitted("whole", 4), fitted("part", 2)
+    rest = fitted("rest", 4, str(folder / "part" / "last.ckpt"))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, rest.state_dict()[name])
+    lists = [model.recommend(np.arange(USERS), 6) for model in (whole, rest, part)]
+    for index in (0, 1):
+        np.testing.assert_array_equal(lists[0][index], lists[1][index])
+    assert not np.array_equal(lists[0][1], lists[2][1])
+    other = fitted("other", 2, seed=4).recommend(np.arange(USERS), 6)
+    assert not np.array_equal(other[1], lists[2][1])

@@ -1,0 +1,57 @@
+"""Every recommender keeps `assert_recommender_contract`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from musicrec.data.interactions import Interactions
+from musicrec.errors import MusicrecError
+from musicrec.recommenders.base import Inputs, ScoreRecommender
+from musicrec.recommenders.bert4rec import BERT4Rec
+from musicrec.recommenders.knn import KNN
+from musicrec.recommenders.shallow import Shallow
+from tests.recommenders.contract import Make, assert_recommender_contract, inputs
+
+BERT = partial(BERT4Rec, hidden_size=8, intermediate_size=12, max_seq_len=15, batch_size=16)
+
+
+class Product(ScoreRecommender):
+    """KNN by score instead of by vectors."""
+
+    title = "Product"
+
+    def score(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
+        knn = KNN(Inputs(self.data, inputs().item_embeddings))
+        return knn.encode_users(users, history).double() @ knn.encode_items().double().T
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(KNN, id="knn"),
+        pytest.param(Product, id="score"),
+        pytest.param(partial(Shallow, hidden_dim=5, batch_size=100), id="shallow"),
+        pytest.param(partial(Shallow, hidden_dim=0, item_freeze=False, sample="user"), id="shallow-items"),
+        pytest.param(BERT, id="bert"),
+        pytest.param(partial(BERT, head="tied", softmax="sampled", softmax_samples=20), id="bert-tied"),
+    ],
+)
+def test_contract(make: Make, tmp_path: Path) -> None:
+    assert_recommender_contract(make, tmp_path)
+
+
+def test_scores_give_the_lists_of_vectors() -> None:
+    by_score, by_vector = (kind(inputs()).recommend(np.arange(41), 9) for kind in (Product, KNN))
+    np.testing.assert_array_equal(by_score[0], by_vector[0])
+    np.testing.assert_allclose(by_score[1], by_vector[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [KNN, Shallow, BERT])
+def test_an_embedding_that_is_needed_is_asked_for(make: Make) -> None:
+    with pytest.raises(MusicrecError, match="needs an embedding: choose one, embedding=musicnn"):
+        make(inputs(item_embeddings=None))
