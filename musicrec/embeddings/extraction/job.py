@@ -25,8 +25,8 @@ from musicrec.embeddings.extraction.clips import Clips, decoding_processes, sign
 from musicrec.embeddings.extraction.inference import Outcome, model_threads, torch_device
 from musicrec.embeddings.extraction.locks import Locks
 from musicrec.embeddings.extraction.parts import Merged, Parts, Result
-from musicrec.embeddings.extraction.progress import progress
 from musicrec.errors import MusicrecError
+from musicrec.progress import progress
 
 if TYPE_CHECKING:
     from musicrec.workspace import TrackIndex, Workspace
