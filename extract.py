@@ -6,13 +6,13 @@ Usage: python extract.py embedding=musicnn   (--help lists all options)
 import hydra
 from omegaconf import DictConfig
 
+from musicrec import cli, stages
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     """Runs the stage on the composed configuration."""
-    from musicrec import cli
-
-    return cli.run("extract", cfg)
+    cli.run(stages.extract, cfg)
 
 
 if __name__ == "__main__":

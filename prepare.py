@@ -6,13 +6,13 @@ Usage: python prepare.py data=custom data.plays=log.tsv   (--help lists all opti
 import hydra
 from omegaconf import DictConfig
 
+from musicrec import cli, stages
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     """Runs the stage on the composed configuration."""
-    from musicrec import cli
-
-    return cli.run("prepare", cfg)
+    cli.run(stages.prepare, cfg)
 
 
 if __name__ == "__main__":

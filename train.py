@@ -6,13 +6,13 @@ Usage: python train.py recommender=bert embedding=musicnn   (--help lists all op
 import hydra
 from omegaconf import DictConfig
 
+from musicrec import cli, stages
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
     """Runs the stage on the composed configuration. Returns the val NDCG for a sweeper."""
-    from musicrec import cli
-
-    return cli.run("train", cfg)
+    return cli.run(stages.train, cfg)
 
 
 if __name__ == "__main__":

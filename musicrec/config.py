@@ -1,10 +1,12 @@
-"""The folder of the YAML configuration and what its options say."""
+"""The folder of the YAML configuration, what its options say, and which settings differ."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
 
 
 def config_dir() -> Path:
@@ -16,19 +18,36 @@ def config_dir() -> Path:
 
 @cache
 def option(group: str, name: str) -> dict[str, Any]:
-    """Returns the option of that name of a group as written in its YAML (interpolations unresolved), {} if none.
+    """Returns an option of a group as written in its YAML, {} if there is none.
 
-    Options of the same group that its defaults list names come first, as Hydra composes them.
+    Interpolations are unresolved. The options of the same group that it builds on (`defaults: [bert]`) come first.
     """
-    from omegaconf import OmegaConf
-
     path = config_dir() / group / f"{name}.yaml"
     if not path.is_file():
         return {}
-    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(values, dict)
-    composed: dict[str, Any] = {}
-    for parent in values.pop("defaults", []):
-        if isinstance(parent, str) and parent != "_self_":
-            composed.update(option(group, parent))
-    return {**composed, **{str(key): value for key, value in values.items()}}
+    written = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(written, dict)
+    values: dict[str, Any] = {}
+    for base in written.pop("defaults", []):
+        if isinstance(base, str) and base != "_self_":
+            values |= option(group, base)
+    return {**values, **{str(key): value for key, value in written.items()}}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], most: int = 5) -> str:
+    """Returns `key: old -> new` for the first few settings that differ, dotted keys for nested ones.
+
+    >>> differences({"seed": 0, "trainer": {"precision": 16}}, {"seed": 1, "trainer": {"precision": 32}})
+    'seed: 0 -> 1, trainer.precision: 16 -> 32'
+    """
+    before, after = _flat(old), _flat(new)
+    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return ", ".join(f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys[:most])
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat

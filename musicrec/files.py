@@ -1,4 +1,4 @@
-"""Files that are either whole or not there (temporary name, then rename), and parquet tables with JSON metadata."""
+"""Atomic writing of files, JSON, parquet tables with JSON metadata, lock files, hashes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from musicrec.errors import MusicrecError
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
 # Key of our JSON in a parquet file's schema metadata.
 _PARQUET_KEY = b"musicrec"
 
@@ -24,7 +26,7 @@ _PARQUET_KEY = b"musicrec"
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same suffix); renames it to `path` on success, deletes it on error.
 
-    Parent folders are made. A reader sees the old file or the new one, never a part of one.
+    Parent folders are created. A reader sees the old file or the new one, never a part of one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,8 +57,9 @@ def read_json(path: str | Path) -> Any:
 
 def write_parquet(frame: pd.DataFrame, path: str | Path, metadata: dict[str, Any] | None = None) -> None:
     """Writes `frame` without its index as parquet (zstd), atomically; `metadata` is stored as JSON in the schema."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    # Every command loads this module, and pyarrow takes longer to import than all else of `--cfg job`.
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     kept = dict(table.schema.metadata or {})
@@ -67,7 +70,7 @@ def write_parquet(frame: pd.DataFrame, path: str | Path, metadata: dict[str, Any
 
 def parquet_metadata(path: str | Path) -> dict[str, Any]:
     """Returns the JSON stored by `write_parquet`, or {} for a file written by another program."""
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # noqa: PLC0415 (as above)
 
     kept = pq.read_schema(path).metadata or {}
     return dict(json.loads(kept.get(_PARQUET_KEY, b"{}")))
@@ -77,7 +80,7 @@ def parquet_metadata(path: str | Path) -> dict[str, Any]:
 def exclusive(
     path: str | Path, waiting: str | None = None, *, patience: float | None = None, refusal: str = ""
 ) -> Iterator[None]:
-    """Holds a lock file, so that two processes that need the same missing thing make it once.
+    """Holds a lock file, so that of two processes that need the same missing file only one makes it.
 
     Args:
         path: the lock file; released also when the process dies.
@@ -88,7 +91,7 @@ def exclusive(
     Raises:
         MusicrecError: another process still held the lock after `patience`.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # noqa: PLC0415 (25 ms, see write_parquet)
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +100,7 @@ def exclusive(
         lock.acquire(timeout=0)
     except Timeout:
         if waiting:
-            logging.getLogger(__name__).info(waiting)
+            log.info("%s", waiting)
         try:
             lock.acquire(timeout=-1 if patience is None else patience)
         except Timeout:

@@ -1,68 +1,84 @@
-"""Training progress: one bar over all epochs in a terminal, a line now and then in a log file."""
+"""Progress of long work: a bar in a terminal, a line now and then in a log file."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
-import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 15.0
+_SECONDS_BETWEEN_LINES = 30.0
 
 
-class TrainingProgress(pl.Callback):
-    """Shows epoch, losses, the best value of the monitored metric so far and the time left."""
+class Advance(Protocol):
+    """The function that `progress` yields."""
 
-    def __init__(self, run: str, monitor: str, mode: str):
-        self._run = run
-        self._monitor = monitor
-        self._better = min if mode == "min" else max
-        self._best: float | None = None
-        self._last_line = 0.0
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+    def __call__(self, count: int, note: str | None = None) -> None:
+        """Reports that `count` more units are done; `note` is shown beside the numbers until the next one."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._last_line = time.monotonic()
-        if not (trainer.is_global_zero and sys.stderr.isatty()):
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
-        self._task = self._bar.add_task(self._run, total=total, completed=trainer.global_step)
-        self._bar.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step)
+@contextmanager
+def progress(
+    description: str, total: int, unit: str = "tracks", done: int = 0, transient: bool = False
+) -> Iterator[Advance]:
+    """Yields the function to call with the number of units just done.
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        shown = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
-        value = shown.get(self._monitor)
-        if value is not None:
-            self._best = value if self._best is None else self._better(value, self._best)
-        text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        text += "".join(f"  {name} {value:.4f}" for name, value in shown.items())
-        if self._best is not None:
-            text += f"  best {self._best:.4f}"
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"{self._run}  {text}")
-        elif trainer.is_global_zero and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            log.info("%s  %s", self._run, text)
+    Args:
+        description: what is being done; the beginning of the bar or line.
+        total: number of units.
+        unit: plural noun.
+        done: units that were done before, by an earlier attempt; they do not count as speed.
+        transient: whether the bar disappears at the end.
+    """
+    with (
+        _bar(description, total, unit, done, transient)
+        if sys.stderr.isatty()
+        else _lines(description, total, unit, done) as advance
+    ):
+        yield advance
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._stop()
+@contextmanager
+def _bar(description: str, total: int, unit: str, done: int, transient: bool) -> Iterator[Advance]:
+    speed, left = TextColumn(f"{{task.fields[speed]:.1f}} {unit}/s"), TimeRemainingColumn()
+    text, note_text = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), speed, left, note_text)
+    start = time.perf_counter()
+    first = done
+    with Progress(*columns, console=Console(stderr=True), transient=transient) as bar:
+        task = bar.add_task(description, total=total, completed=done, speed=0.0, note="")
 
-    def _stop(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        def advance(count: int, note: str | None = None) -> None:
+            nonlocal done
+            done += count
+            bar.update(task, completed=done, speed=(done - first) / (time.perf_counter() - start))
+            if note is not None:
+                bar.update(task, note=note)
+
+        yield advance
+
+
+@contextmanager
+def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    start = last = time.perf_counter()
+    first, latest = done, ""
+
+    def advance(count: int, note: str | None = None) -> None:
+        nonlocal done, last, latest
+        done += count
+        latest = latest if note is None else f", {note}"
+        now = time.perf_counter()
+        if now - last >= _SECONDS_BETWEEN_LINES and done > first:
+            last = now
+            speed = (done - first) / (now - start)
+            left = f"{(total - done) / speed / 60:.0f} min left"
+            log.info("%s: %d of %d %s, %.1f %s/s, %s%s", description, done, total, unit, speed, unit, left, latest)
+
+    yield advance

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hydra.utils import instantiate
 
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive
@@ -20,15 +23,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(stage: str, cfg: DictConfig) -> float | None:
-    """Runs the stage of that name; train returns its val score for a sweeper, the others None."""
-    stages: dict[str, Any] = {"prepare": prepare, "extract": extract, "train": train, "evaluate": evaluate}
-    return stages[stage](cfg)
-
-
 def prepare(cfg: DictConfig) -> None:
     """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
-    workspace, source = _workspace(cfg), _source(cfg)
+    source: DataSource = instantiate(cfg.data)
+    workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
         _prepare(workspace, source)
@@ -36,7 +34,9 @@ def prepare(cfg: DictConfig) -> None:
 
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
-    workspace, source, embedding = _workspace(cfg), _source(cfg), _embedding(cfg)
+    source: DataSource = instantiate(cfg.data)
+    embedding: Embedding = instantiate(cfg.embedding)
+    workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
         tracks, files = _library(workspace, source, embedding)
@@ -46,9 +46,11 @@ def extract(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
     from musicrec.data.interactions import SplitData
-    from musicrec.training import train as training
+    from musicrec.training.train import train_run
 
-    workspace, source, embedding = _workspace(cfg), _source(cfg), _embedding(cfg)
+    source: DataSource = instantiate(cfg.data)
+    embedding: Embedding = instantiate(cfg.embedding)
+    workspace = _workspace(cfg)
     if source.make_missing:
         _make_missing(cfg, workspace, source, embedding)
     if not workspace.split("train").is_file():
@@ -56,15 +58,12 @@ def train(cfg: DictConfig) -> float | None:
             f"{workspace.split('train')} is missing: make it with: python prepare.py data={source.name} data.plays=FILE"
         )
     tracks = TrackIndex.load(workspace.track_index)
-    data = SplitData.load(workspace, tracks)
-    return training.train_run(cfg, workspace, tracks, data, embedding)
+    return train_run(cfg, workspace, tracks, SplitData.load(workspace, tracks), embedding)
 
 
 def evaluate(cfg: DictConfig) -> None:
     """Stage 2C: every predictions file in the workspace -> tables, significance, report; or one user's lists."""
     from functools import partial
-
-    from hydra.utils import instantiate
 
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.report.html_report import write_report
@@ -91,7 +90,7 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
     from musicrec.evaluation.comparison import TABLES
     from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
 
-    source = _source(cfg)
+    source: DataSource = instantiate(cfg.data)
     files = None
     if source.has_audio(workspace):
         from musicrec.audio.library import scan
@@ -104,26 +103,17 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
 
 
 def _workspace(cfg: DictConfig) -> Workspace:
+    """Returns the workspace at `paths.root`."""
     return Workspace(Path(str(cfg.paths.root)).expanduser())
 
 
-def _source(cfg: DictConfig) -> DataSource:
-    from hydra.utils import instantiate
-
-    return instantiate(cfg.data)
-
-
-def _embedding(cfg: DictConfig) -> Embedding:
-    from hydra.utils import instantiate
-
-    return instantiate(cfg.embedding)
-
-
-def _preparing(workspace: Workspace) -> Any:
+def _preparing(workspace: Workspace) -> AbstractContextManager[None]:
+    """Lets one process at a time make what lies in the workspace before a run."""
     return exclusive(workspace.root / ".preparing.lock", f"waiting: another process is preparing {workspace.root}")
 
 
 def _prepare(workspace: Workspace, source: DataSource) -> None:
+    """Makes plays.pqt and the splits, and logs their sizes."""
     from musicrec.data.prepare import prepare as prepare_data
 
     report = prepare_data(source, workspace)
@@ -141,7 +131,7 @@ def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> 
         known = TrackIndex.load(workspace.track_index)
         tracks = known.extended(files)
         if tracks is not known:
-            log.info("%d new tracks are appended to %s", len(tracks) - len(known), workspace.track_index)
+            log.info("appending %d new tracks to %s", len(tracks) - len(known), workspace.track_index)
             tracks.save(workspace.track_index)
     elif files:
         tracks = TrackIndex(sorted(files))
@@ -157,21 +147,24 @@ def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> 
 def _extract(
     cfg: DictConfig, workspace: Workspace, embedding: Embedding, tracks: TrackIndex, files: dict[str, Path]
 ) -> None:
+    """Makes an embedding."""
     from musicrec.embeddings.extraction.extract import extract as extract_embedding
 
     extract_embedding(embedding, workspace, tracks, files, **cfg.extract)
 
 
 def _make_missing(cfg: DictConfig, workspace: Workspace, source: DataSource, embedding: Embedding) -> None:
-    """Runs the earlier stages that have not been run; two jobs that need the same one run it once."""
+    """Runs the earlier stages that have not been run; of two jobs that need the same one only one runs it."""
     from musicrec.data.prepare import is_prepared
 
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
         if not is_prepared(source, workspace):
-            log.info("%s/ is missing or made otherwise: running prepare.py first", workspace.data_dir)
+            log.info(
+                "%s/ is missing or was built with different settings; running prepare.py first", workspace.data_dir
+            )
             _prepare(workspace, source)
         if embedding.needs_audio and not workspace.embedding(embedding.name).is_file():
-            log.info("%s is missing: running extract.py first", workspace.embedding(embedding.name))
+            log.info("%s is missing; running extract.py first", workspace.embedding(embedding.name))
             tracks, files = _library(workspace, source, embedding)
             _extract(cfg, workspace, embedding, tracks, files)

@@ -1,4 +1,4 @@
-"""The workspace: where every file lives, and the track index that gives each embedding row its meaning."""
+"""Workspace: the path of every file. TrackIndex: the track id of every embedding row."""
 
 from __future__ import annotations
 
@@ -16,60 +16,79 @@ from musicrec.files import write_text
 
 @dataclass(frozen=True)
 class Workspace:
-    """Names of all files below `paths.root` (DESIGN, section 4). Nothing is created by naming it."""
+    """Paths of all files below `paths.root`; docs/data.md and docs/evaluation.md describe them. Nothing is created."""
 
     root: Path
 
     @property
     def track_index(self) -> Path:
+        """Returns the path of the track index (`TrackIndex`)."""
         return self.root / "trackid_sorted.csv"
 
     @property
     def plays(self) -> Path:
+        """Returns the path of all plays: user_id, track_id, timestamp."""
         return self.root / "plays.pqt"
 
     @property
     def report(self) -> Path:
+        """Returns the path of evaluate.py's page."""
         return self.root / "report.html"
 
     @property
     def preds_dir(self) -> Path:
+        """Returns the folder of all predictions."""
         return self.root / "preds"
 
     @property
     def data_dir(self) -> Path:
+        """Returns the folder of the splits."""
         return self.root / "data"
 
     def embedding(self, name: str) -> Path:
+        """Returns the path of an embedding's vectors."""
         return self.root / "embeddings" / f"{name}.npy"
 
     def embedding_info(self, name: str) -> Path:
+        """Returns the path of the record of how an embedding was made."""
         return self.root / "embeddings" / f"{name}.json"
 
     def split(self, name: str) -> Path:
+        """Returns the path of a split, e.g. `train`."""
         return self.data_dir / f"{name}.pqt"
 
     def checkpoint(self, recommender: str, run: str, which: str) -> Path:
+        """Returns the path of a run's checkpoint; `which` is `best` or `last`."""
         return self.root / "checkpoints" / recommender / f"{run}_{which}.ckpt"
 
     def predictions(self, run: str) -> Path:
+        """Returns the path of a run's lists."""
         return self.preds_dir / f"{run}.pqt"
 
     def metrics(self, run: str, split: str, suffix: str = "pqt") -> Path:
+        """Returns the path of a run's metrics on a split: per user (`pqt`) or their means (`csv`)."""
         return self.root / "metrics" / f"{run}_{split}.{suffix}"
 
     def model_embeddings(self, run: str, side: str, suffix: str = "npy") -> Path:
+        """Returns the path of the vectors of `users` or `items` that a run learnt (`npy`) or their ids (`csv`)."""
         return self.root / "model_embeddings" / f"{run}_{side}.{suffix}"
 
     def run_dir(self, run: str) -> Path:
+        """Returns the folder of a run's record, configuration and logs."""
         return self.root / "runs" / run
 
 
 class TrackIndex:
     """Track ids in the order of the embedding rows: row i of every embedding is track idx i.
 
-    New tracks are appended, never inserted, so an idx keeps its meaning for ever; `fingerprint(n)` identifies the
+    New tracks are appended, never inserted, so an idx keeps its meaning; `fingerprint(n)` identifies the
     first n tracks, and files record it (`stamp`) to be refused when the index was replaced by another one.
+
+    Args:
+        track_ids: in the order of the rows, without duplicates.
+
+    Raises:
+        MusicrecError: if there are duplicates.
     """
 
     def __init__(self, track_ids: Sequence[str]):
@@ -106,7 +125,10 @@ class TrackIndex:
         Args:
             stamp: what `stamp` returned when the file was made; {} (a foreign file) is accepted.
             path: the file, for the message.
-            remedy: the command that makes it anew.
+            remedy: the command that makes it again.
+
+        Raises:
+            MusicrecError: if the file was made with another index.
         """
         if "tracks_hash" not in stamp:
             return
@@ -114,7 +136,7 @@ class TrackIndex:
         if count > len(self) or self.fingerprint(count) != stamp["tracks_hash"]:
             raise MusicrecError(
                 f"{path} was made with another trackid_sorted.csv ({count} tracks, hash {stamp['tracks_hash']}; now "
-                f"{len(self)} tracks, hash {self.fingerprint()}): put the old index back, or make it anew: {remedy}"
+                f"{len(self)} tracks, hash {self.fingerprint()}): restore the old index, or make it again: {remedy}"
             )
 
     def extended(self, track_ids: Iterable[str]) -> TrackIndex:
@@ -132,7 +154,11 @@ class TrackIndex:
 
     @classmethod
     def load(cls, path: Path) -> TrackIndex:
-        """Reads idx,trackid rows; MusicrecError names the line if idx does not count up from 0."""
+        """Returns the index that a file of idx,trackid rows holds.
+
+        Raises:
+            MusicrecError: if idx does not count up from 0; names the line.
+        """
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
             header = next(rows, None)

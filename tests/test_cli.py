@@ -20,7 +20,10 @@ def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_tells_the_stages_and_groups(name: str) -> None:
     shown = script(name, "--help").stdout
     assert "python evaluate.py" in shown
-    assert "recommender: bert, knn, shallow" in shown
+    groups = dict(line.strip().split(": ", 1) for line in shown.splitlines() if ": " in line)
+    assert {"bert", "bert_paper", "knn", "shallow", "shallow_paper_text"} <= set(groups["recommender"].split(", "))
+    assert {"musicnn", "musicnn_first", "music2vec_24khz", "random_learnt"} <= set(groups["embedding"].split(", "))
+    assert groups["debug"] == "default, fast_dev_run, limit, overfit, profiler"
 
 
 @pytest.mark.parametrize(

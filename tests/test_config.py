@@ -1,13 +1,15 @@
 """Every option of every group composes and instantiates: the constructor is the schema."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from musicrec.config import config_dir
+from musicrec.config import config_dir, differences
+from musicrec.config import option as config_option
+from musicrec.tracking.loggers import opened
 
 
 def options(group: str) -> list[str]:
@@ -35,18 +37,46 @@ def test_every_experiment_composes_and_resolves(compose: Callable[..., DictConfi
 
 
 @pytest.mark.parametrize("option", options("logger"))
-def test_every_logger_instantiates(compose: Callable[..., DictConfig], option: str, tmp_path: Path) -> None:
-    from musicrec.tracking.loggers import finish_wandb
-
+def test_every_logger_instantiates(compose: Callable[..., DictConfig], option: str) -> None:
     cfg = compose(f"logger={option}", "run_name=x", "trainer=cpu")
-    made = instantiate(cfg.logger)
-    assert set(made) == set(cfg.logger)
-    assert all(logger is not None for logger in made.values())
-    finish_wandb()
+    with opened(cfg.logger, {"seed": 0}) as loggers:
+        assert len(loggers.opened) == len(cfg.logger)
+
+
+@pytest.mark.parametrize("option", options("callbacks"))
+def test_every_callback_instantiates(compose: Callable[..., DictConfig], option: str) -> None:
+    cfg = compose(f"callbacks={option}", "run_name=x", "recommender=shallow", "monitor_mode=min")
+    made = [instantiate(node) for node in cfg.callbacks.values()]
+    assert all(isinstance(callback, pl.Callback) for callback in made)
+    assert len(made) == 6
+
+
+@pytest.mark.parametrize("option", options("debug"))
+def test_every_debug_option_writes_apart_from_real_runs(compose: Callable[..., DictConfig], option: str) -> None:
+    cfg = compose(f"debug={option}", "experiment=smoke", "monitor_mode=min")
+    OmegaConf.to_container(cfg, resolve=True)
+    assert cfg.paths.output == f"{cfg.paths.root}/debug"
+    assert cfg.overwrite is True
+    assert cfg.callbacks.best_checkpoint.dirpath.startswith(cfg.paths.output)
+    assert cfg.logger.csv.save_dir.startswith(cfg.paths.output)
+
+
+def test_differences_names_the_dotted_key_of_each_setting_that_differs() -> None:
+    old = {"seed": 0, "trainer": {"precision": 16, "devices": 1}, "gone": 1}
+    new = {"seed": 0, "trainer": {"precision": 32, "devices": 1}, "callbacks": {"x": {}}}
+    assert differences(old, new) == "callbacks.x: None -> {}, gone: 1 -> None, trainer.precision: 16 -> 32"
+    assert differences(old, old) == ""
+
+
+def test_an_option_includes_those_that_it_builds_on() -> None:
+    read = config_option("embedding", "musicnn_first")
+    assert (read["name"], read["patches"], read["hop_seconds"]) == ("musicnn_first", "first", None)
+    assert "defaults" not in read
+    assert config_option("embedding", "nonsense") == {}
 
 
 def test_every_script_has_at_most_40_lines_and_one_call_into_the_package() -> None:
     for stage in ("prepare", "extract", "train", "evaluate"):
         text = (config_dir().parent / f"{stage}.py").read_text()
         assert len(text.splitlines()) <= 40
-        assert f'cli.run("{stage}", cfg)' in text
+        assert f"cli.run(stages.{stage}, cfg)" in text

@@ -1,9 +1,13 @@
-"""experiment=paper and paper_text change what DESIGN says, in the recommender and embedding that are chosen."""
+"""experiment=paper and paper_text: the settings of the 2024 study in the chosen recommender and embedding."""
 
 from collections.abc import Callable
 
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from omegaconf import DictConfig
+
+from musicrec.config import config_dir
 
 Compose = Callable[..., DictConfig]
 
@@ -16,7 +20,6 @@ def test_shallow_has_the_inverted_flags_of_the_code_or_those_of_the_article(
     assert settings.item_freeze is items
     assert settings.user_freeze is not items
     assert (settings.hidden_dim, settings.neg_samples, settings.exclude_positives) == ("same", 20, False)
-    assert settings.user_init is True
 
 
 @pytest.mark.parametrize(("experiment", "items"), [("paper", False), ("paper_text", True)])
@@ -40,8 +43,33 @@ def test_embeddings_repeat_the_slips(compose: Compose, experiment: str) -> None:
     assert chosen["musicfm"] == compose("embedding=musicfm").embedding
 
 
-def test_random_vectors_have_no_mean_to_start_users_at(compose: Compose) -> None:
-    assert compose("experiment=paper", "recommender=shallow", "embedding=random").recommender.user_init is False
+@pytest.mark.parametrize("experiment", ["paper", "paper_text"])
+@pytest.mark.parametrize(
+    ("group", "general", "special"),
+    [
+        ("embedding", "musicnn", "musicnn_first"),
+        ("embedding", "music2vec", "music2vec_24khz"),
+        ("embedding", "random", "random_learnt"),
+        ("recommender", "bert", "bert_{experiment}"),
+        ("recommender", "shallow", "shallow_{experiment}"),
+    ],
+)
+def test_the_experiment_turns_the_general_option_into_the_ordinary_one_of_the_study(
+    compose: Compose, experiment: str, group: str, general: str, special: str
+) -> None:
+    special = special.format(experiment=experiment)
+    expected = compose(f"{group}={special}")[group]
+    assert compose(f"experiment={experiment}", f"{group}={general}")[group] == expected
+    assert compose(f"experiment={experiment}", f"{group}={special}")[group] == expected
+    assert compose(f"{group}={general}")[group] != expected
+
+
+def test_rows_of_tables_keep_their_names(compose: Compose) -> None:
+    names = [compose(f"embedding={name}").embedding.name for name in ("musicnn_first", "music2vec_24khz")]
+    assert names == ["musicnn_first", "music2vec_24khz"]
+    assert compose("embedding=random_learnt").embedding.name == "random"
+    for name in ("bert_paper", "bert_paper_text"):
+        assert compose(f"recommender={name}").recommender.name == "bert"
 
 
 def test_the_command_line_has_the_last_word(compose: Compose) -> None:
@@ -54,14 +82,12 @@ def test_without_the_experiment_nothing_is_special(compose: Compose) -> None:
     assert compose("experiment=smoke", "recommender=shallow").recommender.hidden_dim == 128
 
 
-def test_a_sweep_goes_over_every_pair(compose: Compose) -> None:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    from musicrec.config import config_dir
-
+@pytest.mark.parametrize("experiment", ["paper", "paper_text"])
+def test_a_sweep_goes_over_every_pair(experiment: str) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = hydra_compose("config", ["experiment=paper"], return_hydra_config=True)
+        cfg = hydra_compose("config", [f"experiment={experiment}"], return_hydra_config=True)
     params = cfg.hydra.sweeper.params
-    assert params.recommender == "knn,shallow,bert"
-    assert len(params.embedding.split(",")) == 8
+    assert params.recommender == f"knn,shallow_{experiment},bert_{experiment}"
+    embeddings = params.embedding.split(",")
+    assert len(embeddings) == 8
+    assert all((config_dir() / "embedding" / f"{name}.yaml").is_file() for name in embeddings)

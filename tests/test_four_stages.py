@@ -53,4 +53,4 @@ def test_a_sweep_on_a_fresh_demo_world_ends_in_comparison_tables(tmp_path: Path)
     assert (root / "report.html").is_file()
 
     again = script("train", *sweep, *common)
-    assert again.count("is finished already") == 6
+    assert again.count("is already finished") == 6

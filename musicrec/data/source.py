@@ -38,32 +38,31 @@ class DataSource:
         min_track_plays: int = 0,
         item_sample: float | None = None,
     ):
-        """
-        Args:
-            name: names the workspace.
-            audio_dir: folder of audio files; a track id is the path below it without its ending. None: no audio.
-            plays: the listening log: .tsv, .csv, plain or .gz, .bz2, .zst, or .parquet. None: not known yet.
-            split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
-            start: first instant of the training period, ISO, UTC; `auto` = one year before `test`, for leave_one_out
-                the first play. hot_cold always trains on the year before `test`.
-            test: first instant of the held-out period; `auto` = the month that ends with the log's last play.
-                leave_one_out has no such period.
-            end: plays on or after it are dropped; None = none are.
-            make_missing: whether train.py may run the earlier stages by itself.
-            format: of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV export
-                of one's own scrobbles), `sequences` (user item item … a line, without times), or `auto` = the first
-                line tells (never `sequences`).
-            user_column: name in the log of the user id.
-            track_column: name in the log of the track id; several names in braces make it of several columns:
-                "{artist} - {title}".
-            timestamp_column: name in the log of the time of the play.
-            count_column: name in the log of the number of plays that a row stands for. `auto` = the column called
-                count if there is one, else every row is one play; None = every row is one play.
-            on_bad_row: `skip` (count and list bad rows) or `error` (stop at them).
-            memory_limit: of prepare.py; what does not fit is spilled to disk.
-            min_user_plays: users with fewer plays within the period are left out; 0 = none are.
-            min_track_plays: the same for tracks; with both, in turn until both hold (k-core).
-            item_sample: so many tracks, drawn at random, are kept; below 1 a fraction. None: all.
+        """Args:
+        name: names the workspace.
+        audio_dir: folder of audio files; a track id is the path below it without its ending. None: no audio.
+        plays: the listening log: .tsv, .csv, plain or .gz, .bz2, .zst, or .parquet. None: not known yet.
+        split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
+        start: first instant of the training period, ISO, UTC; `auto` = one year before `test`, for leave_one_out
+            the first play. hot_cold always trains on the year before `test`.
+        test: first instant of the held-out period; `auto` = the month that ends with the log's last play.
+            leave_one_out has no such period.
+        end: plays on or after it are dropped; None = none are.
+        make_missing: whether train.py may run the earlier stages by itself.
+        format: of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV export
+            of one's own scrobbles), `sequences` (user item item … a line, without times), or `auto` = the first
+            line tells (never `sequences`).
+        user_column: name in the log of the user id.
+        track_column: name in the log of the track id; several names in braces make it of several columns:
+            "{artist} - {title}".
+        timestamp_column: name in the log of the time of the play.
+        count_column: name in the log of the number of plays that a row stands for. `auto` = the column called
+            count if there is one, else every row is one play; None = every row is one play.
+        on_bad_row: `skip` (count and list bad rows) or `error` (stop at them).
+        memory_limit: of prepare.py; what does not fit is spilled to disk.
+        min_user_plays: users with fewer plays within the period are left out; 0 = none are.
+        min_track_plays: the same for tracks; with both, in turn until both hold (k-core).
+        item_sample: so many tracks, drawn at random, are kept; below 1 a fraction. None: all.
         """
         self.name = name
         self.audio_dir = _path(audio_dir)

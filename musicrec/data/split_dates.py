@@ -96,7 +96,8 @@ def year_and_month(connection: duckdb.DuckDBPyConnection, start: str, test: str,
 
 def whole_log(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
     """Returns the period of the leave_one_out split: from `start` (auto = the first play) to `end`, without a date
-    from which plays are held out."""
+    from which plays are held out.
+    """
     period = Period(
         None if start == AUTO else parse_date("start", start), None, None if end is None else parse_date("end", end)
     )

@@ -156,7 +156,7 @@ def _divide(connection: duckdb.DuckDBPyConnection, users: list[int | str], test_
         return
     # What sklearn.model_selection.train_test_split(users, test_size=test_share, random_state=USERS_SEED) gives first,
     # without the two seconds that its import takes.
-    order = np.random.RandomState(USERS_SEED).permutation(len(users))  # noqa: NPY002
+    order = np.random.RandomState(USERS_SEED).permutation(len(users))
     connection.register("val_users", pa.table({USER: pa.array([users[place] for place in order[tested:]])}))
 
 

@@ -1,17 +1,30 @@
-"""Which sweep and which SLURM job this process belongs to."""
+"""The sweep, the job and the SLURM job that this process belongs to."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from musicrec.files import read_json, write_json
+
+# In a job's folder: its number, status, run, SLURM job and error.
+JOB_FILE = "job.json"
 
 
-def in_sweep() -> bool:
-    """Returns whether this process runs a job of a sweep (`-m`)."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+def in_sweep(config: DictConfig | None = None) -> bool:
+    """Returns whether this process runs a job of a sweep (`-m`).
+
+    Args:
+        config: configuration with the node `hydra`; None = that of the current job.
+    """
+    if config is None:
+        return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return bool(config.hydra.mode == RunMode.MULTIRUN)
 
 
 def sweep() -> str | None:
@@ -23,3 +36,18 @@ def slurm_job() -> str | None:
     """Returns the id of the SLURM job this process belongs to as squeue shows it, e.g. 17 or 17_3; None outside."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def record_job(folder: Path | None = None, **facts: Any) -> None:
+    """Adds facts to the `job.json` of a job of a sweep; does nothing outside a sweep.
+
+    Args:
+        folder: the job's folder; None = that of the current job.
+        facts: e.g. `run`, the name of its run.
+    """
+    if folder is None:
+        if not in_sweep():
+            return
+        folder = Path(HydraConfig.get().runtime.output_dir)
+    if os.environ.get("SLURM_PROCID", "0") == "0":  # only rank 0 of a job writes
+        write_json(folder / JOB_FILE, {**(read_json(folder / JOB_FILE) or {}), **facts})

@@ -1,5 +1,8 @@
-"""What submitit lacks on a cluster: it waits for ever for a job that was killed where there is no accounting (sacct),
-and one lost job makes it forget the others."""
+"""Submitit jobs watched through squeue; lost jobs count as failed.
+
+Submitit waits forever for a job that was killed where there is no accounting (sacct), and gives up on all jobs of a
+sweep when one is lost. It has no settings for either, so its classes are replaced while a sweep runs.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from submitit.core.utils import FailedJobError, UncompletedJobError
 from submitit.local import local
 from submitit.slurm import slurm
 
 log = logging.getLogger(__name__)
 
-# States after which a job does not run again. PREEMPTED is none of them: the job may be queued again, else it vanishes.
+# States after which a job does not run again. PREEMPTED is not one: the job may be queued again, else it vanishes.
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 _SECONDS_BETWEEN_QUERIES = 30
+_SUBMITITS = (slurm.SlurmJob, local.LocalJob)
 
 
 class QueueWatcher(slurm.SlurmInfoWatcher):
@@ -40,17 +46,18 @@ class QueueWatcher(slurm.SlurmInfoWatcher):
 
 
 class _Tolerant:
-    """A job without a result is a failed job of the sweep, not the end of waiting for the others."""
+    """Mixin: a job without a result is a failed job of the sweep, and the others are still waited for."""
 
     job_id: str
     state: str
     paths: Any
 
     def results(self) -> list[Any]:
+        """Returns the job's result, a failed `JobReturn` if there is none."""
         try:
             return super().results()  # type: ignore[misc]
         except (UncompletedJobError, FailedJobError) as error:
-            kind = "was killed" if isinstance(error, UncompletedJobError) else "failed before it began"
+            kind = "was killed" if isinstance(error, UncompletedJobError) else "failed before it started"
             text = f"job {self.job_id} {kind} (state {self.state}); its log: {self.paths.stdout}"
             log.error("%s", text)
             return [JobReturn(status=JobStatus.FAILED, _return_value=CompactHydraException(text))]
@@ -66,9 +73,24 @@ class LocalJob(_Tolerant, local.LocalJob[Any]):
     """A process of the submitit_local launcher."""
 
 
-def tolerate_lost_jobs() -> None:
-    """Makes submitit's executors use these jobs: it has no setting for it, and Hydra makes the executors."""
-    slurm.SlurmJob = SlurmJob  # type: ignore[misc]
-    slurm.SlurmExecutor.job_class = SlurmJob
-    local.LocalJob = LocalJob  # type: ignore[misc]
-    local.LocalExecutor.job_class = LocalJob
+class LostJobs(Callback):
+    """Makes submitit's launchers tolerate lost jobs during a sweep.
+
+    The YAML of the launchers `slurm` and `local` names it. It is a callback and not a launcher because Hydra refuses a
+    launcher whose `_target_` is outside its own namespace `hydra_plugins` (`Plugins.is_in_toplevel_plugins_module`).
+    It has no state: Hydra sends it to the jobs.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Replaces submitit's classes."""
+        _use(SlurmJob, LocalJob)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Restores submitit's classes; where a job failed, Hydra ends the program instead."""
+        _use(*_SUBMITITS)
+
+
+def _use(slurm_job: Any, local_job: Any) -> None:
+    """Makes submitit's executors start jobs of these classes."""
+    slurm.SlurmJob = slurm.SlurmExecutor.job_class = slurm_job  # type: ignore[misc]
+    local.LocalJob = local.LocalExecutor.job_class = local_job  # type: ignore[misc]

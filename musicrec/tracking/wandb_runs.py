@@ -1,4 +1,4 @@
-"""Runs in W&B: named, grouped, comparable, never asking and never stopping the training they describe."""
+"""W&B runs: named, grouped and comparable; W&B never prompts and its failures never stop the training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import netrc
 import os
 import secrets
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,13 +16,13 @@ from urllib.parse import urlparse
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from musicrec.errors import MusicrecError
+from musicrec.errors import demand, first_line
 from musicrec.files import write_text
 from musicrec.sweeps.current import sweep
 
 log = logging.getLogger(__name__)
 
-# In a run's folder: the id under which W&B knows it. Gone when the run starts anew, kept when it is resumed.
+# In a run's folder: the id under which W&B knows it. Deleted when the run starts from scratch, kept when it resumes.
 WANDB_ID = "wandb_id"
 MODES = ("auto", "online", "offline", "disabled")
 _STEP = "trainer/global_step"
@@ -48,21 +47,20 @@ def wandb_logger(
     (wandb issues 2423, 5865), so each attempt has its own id there, in the same group and under the same name.
 
     Args:
-        save_dir: the workspace; offline runs lie in `wandb/` below it.
+        save_dir: where the run's files go; offline runs are in `wandb/` below it.
         run: name of the run.
         project: W&B project.
         entity: W&B user or team; None = the account's default.
-        mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says, else `online` with an API key, else
-            `offline`. Nothing ever prompts.
+        mode: `online`, `offline`, `disabled`, or `auto`: the value of WANDB_MODE, else `online` with an API key, else
+            `offline`. W&B never prompts.
         tags: free labels.
-        group: name of the sweep the run belongs to; None = the one that is running, if any.
+        group: name of the sweep the run belongs to; None = the current one, if any.
         job_type: what the run does.
 
     Raises:
         MusicrecError: if there is no such mode.
     """
-    if mode not in MODES:
-        raise MusicrecError(f"logger.wandb.mode={mode} is not possible: it must be one of {', '.join(MODES)}")
+    demand("logger.wandb.mode", mode, mode in MODES, f"one of {', '.join(MODES)}")
     if mode == "auto":
         wanted = os.environ.get("WANDB_MODE", "")
         mode = wanted if wanted in MODES else ("online" if _has_api_key() else "offline")
@@ -83,7 +81,8 @@ def wandb_logger(
             return _online(settings, Path(save_dir) / "runs" / run / WANDB_ID)
         return _started(settings, "offline", secrets.token_hex(8))
     except Exception as error:  # whatever W&B dislikes, the run itself is fine
-        log.warning("W&B is left out of this run: %s", error)
+        finish_wandb(1)
+        log.warning("W&B logging is disabled for this run: %s", first_line(error))
         return None
 
 
@@ -95,21 +94,23 @@ class RunLogger(WandbLogger):
         self._broken = False
 
     def safely(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Calls something of W&B unless W&B failed before; its first error is one warning."""
+        """Calls a function of W&B unless W&B failed before; its first error becomes one warning."""
         if self._broken:
             return
         try:
             call(*args, **kwargs)
         except Exception as error:
             self._broken = True
-            log.warning("W&B failed and gets no more of this run: %s", error)
+            log.warning("W&B failed; no further logging for this run: %s", first_line(error))
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Logs the configuration."""
         self.safely(super().log_hyperparams, params)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Logs the metrics of a step."""
         self.safely(super().log_metrics, metrics, step)
 
     @rank_zero_only
@@ -126,6 +127,7 @@ class RunLogger(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
+        """Logs how the run ended; a preempted one is marked as such, for W&B to expect it again."""
         if status == "preempted":
             self.safely(self.experiment.mark_preempting)
         self.safely(super().finalize, status)
@@ -133,17 +135,18 @@ class RunLogger(WandbLogger):
 
 def finish_wandb(exit_code: int = 0) -> None:
     """Ends the process's W&B run, so that the next job of a sweep in the same process starts its own."""
-    wandb = sys.modules.get("wandb")
-    if wandb is None or getattr(wandb, "run", None) is None:
+    import wandb
+
+    if wandb.run is None:
         return
     try:
         offline, folder = wandb.run.settings.mode == "offline", Path(wandb.run.dir).parent
         wandb.finish(exit_code=exit_code)
     except Exception as error:
-        log.warning("W&B did not finish cleanly: %s", error)
+        log.warning("W&B did not finish cleanly: %s", first_line(error))
     else:
         if offline:
-            log.info("W&B offline run: `wandb sync %s` uploads it", _relative(folder))
+            log.info("W&B offline run; upload it with: wandb sync %s", _relative(folder))
 
 
 def _online(settings: dict[str, Any], id_file: Path) -> Logger:
@@ -153,13 +156,14 @@ def _online(settings: dict[str, Any], id_file: Path) -> Logger:
         logger = _started(settings, "online", known or secrets.token_hex(8))
     except Exception as error:
         finish_wandb(1)
-        log.warning("W&B does not answer, the run is recorded offline: %s", error)
+        log.warning("W&B does not answer; the run is logged offline: %s", first_line(error))
         return _started(settings, "offline", secrets.token_hex(8))
     write_text(id_file, logger.version or "")
     return logger
 
 
 def _started(settings: dict[str, Any], mode: Literal["online", "offline"], run_id: str) -> RunLogger:
+    """Returns the logger of a W&B run that was just started."""
     import wandb
 
     options = wandb.Settings(silent=True, console="off", init_timeout=_SECONDS_TO_ANSWER)
@@ -175,7 +179,7 @@ def _started(settings: dict[str, Any], mode: Literal["online", "offline"], run_i
 
 
 def _define(run: Any, name: str, goal: str | None = None, **options: Any) -> None:
-    """Tells W&B what a metric means; its newer versions know a goal only as the kind of summary."""
+    """Defines a metric; newer versions of W&B express its goal only by the kind of summary."""
     if goal:
         try:
             run.define_metric(name, goal=goal, **options)
@@ -190,7 +194,7 @@ def _relative(path: Path) -> Path:
 
 
 def _has_api_key() -> bool:
-    """Returns whether W&B would find a key without asking: in the environment or in ~/.netrc."""
+    """Returns whether W&B would find a key without prompting: in the environment or in ~/.netrc."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""

@@ -1,8 +1,8 @@
-"""Training that may be told to leave: SLURM preempts a job or its time is up, somebody stops the process.
+"""Graceful stop and resume on SIGTERM and SIGUSR2 (preemption, time limit, a stopped process).
 
-The checkpoint of the last epoch is what a run goes on from, because an epoch is repeated exactly (its random numbers
-follow from seed and epoch) and half of one is not. So a signal ends training at the end of an epoch if that is near,
-else after the step, and what the resumed run computes is what the undisturbed one would have.
+A run resumes from the checkpoint of the last whole epoch, because an epoch can be repeated exactly (its random numbers
+follow from seed and epoch) and half of one cannot. So a signal ends training at the end of an epoch if that is near,
+else after the step, and the resumed run computes what the uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from lightning_fabric.plugins.environments import SLURMEnvironment
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 log = logging.getLogger(__name__)
 
 # USR2 is submitit's notice that the time is up; SLURM's preemption, scontrol requeue and scancel send TERM.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
-# SLURM kills KillWait (30 s by default) after TERM; writing a checkpoint and leaving takes some of it.
-GRACE = 20.0  # seconds
-# Tables of users and their optimiser state can be gigabytes: short epochs are not saved one by one.
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class PreemptionGuard(pl.Callback):
@@ -36,11 +32,12 @@ class PreemptionGuard(pl.Callback):
     another signal and skips one that has a handler (lightning issue 14610).
 
     Args:
-        grace: seconds in which an epoch may still be finished; None = GRACE.
+        grace: seconds in which an epoch may still be finished. SLURM kills the process KillWait (30 s by default) after
+            SIGTERM; writing a checkpoint and leaving takes some of it.
     """
 
-    def __init__(self, grace: float | None = None):
-        self._grace = GRACE if grace is None else grace
+    def __init__(self, grace: float = 20.0):
+        self._grace = grace
         self._previous: dict[signal.Signals, Any] = {}
         self._received: signal.Signals | None = None
         self._deadline = 0.0
@@ -48,20 +45,18 @@ class PreemptionGuard(pl.Callback):
 
     @property
     def leaving(self) -> bool:
-        """Returns whether this process was told to leave."""
+        """Returns whether this process received a signal to stop."""
         return self._received is not None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # A run that was told to leave after early stopping had decided must not train one more epoch.
-        stopping = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))  # type: ignore[attr-defined]
-        if any(callback.wait_count >= callback.patience for callback in stopping):
-            trainer.should_stop = True
+        """Takes the signals over."""
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may handle signals
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._receive)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves before an epoch that would have to be repeated."""
         self._epoch_start = time.monotonic()
         if self._wanted(trainer):
             self._leave(trainer)
@@ -69,15 +64,18 @@ class PreemptionGuard(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Leaves in an epoch that does not end in time."""
         if self._wanted(trainer) and not self._epoch_ends_in_time(trainer, batch_idx + 1):
             self._leave(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves after the last epoch, or gives the signals back."""
         if self._wanted(trainer):
             self._leave(trainer)
         self._restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
         self._restore()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -86,7 +84,7 @@ class PreemptionGuard(pl.Callback):
         log.warning("%s received: training stops as soon as it can be resumed", self._received.name)
 
     def _wanted(self, trainer: pl.Trainer) -> bool:
-        """Returns whether any process of the run was told to leave: all must stop at the same step."""
+        """Returns whether any process of the run received a signal: all must stop at the same step."""
         return _any(trainer, self.leaving)
 
     def _epoch_ends_in_time(self, trainer: pl.Trainer, done: int) -> bool:
@@ -96,11 +94,11 @@ class PreemptionGuard(pl.Callback):
         return in_time if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(in_time, all=True)
 
     def _leave(self, trainer: pl.Trainer) -> None:
-        """Ends the process, by the handler that was there before if it does."""
+        """Ends the process, through the handler that was there before if there was one."""
         number = self._received or signal.SIGTERM
         handler = self._previous.get(number)
         self._restore()
-        log.warning("training stops in epoch %d; started again, it goes on", trainer.current_epoch + 1)
+        log.warning("training stops in epoch %d; run the same command to resume", trainer.current_epoch + 1)
         for logger in trainer.loggers:
             logger.finalize("preempted")
         if number == signal.SIGUSR2 and callable(handler):
@@ -114,34 +112,45 @@ class PreemptionGuard(pl.Callback):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Saves what a run goes on from: the last epoch, when the process was told to leave and now and then before.
+    """Saves what a run resumes from: the last epoch, when a signal was received, and now and then before.
 
     `ModelCheckpoint(save_last=True)` saves only when the monitored metric improved, which may be `patience` epochs ago.
 
     Args:
-        path: `{run}_last.ckpt`.
-        guard: knows whether the process was told to leave.
+        dirpath: folder of the checkpoint.
+        filename: its name without `.ckpt`.
+        seconds: at least so many between two checkpoints; tables of users and their optimiser state can be gigabytes.
     """
 
-    def __init__(self, path: Path, guard: PreemptionGuard):
+    def __init__(self, dirpath: str, filename: str, seconds: float = 60.0):
         super().__init__(
-            dirpath=path.parent, filename=path.stem, enable_version_counter=False, auto_insert_metric_name=False
+            dirpath=dirpath, filename=filename, enable_version_counter=False, auto_insert_metric_name=False
         )
-        self._guard = guard
+        self._seconds = seconds
+        self._guards: list[PreemptionGuard] = []
         self._saved = time.monotonic()
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Finds the callback that knows whether a signal was received."""
+        super().setup(trainer, pl_module, stage)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self._guards = [callback for callback in callbacks if isinstance(callback, PreemptionGuard)]
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves if it is time."""
         if self._due(trainer):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves if it is time."""
         if self._due(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def _due(self, trainer: pl.Trainer) -> bool:
         final = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        long_ago = time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS
-        if not _any(trainer, self._guard.leaving or final or long_ago):
+        long_ago = time.monotonic() - self._saved > self._seconds
+        leaving = any(guard.leaving for guard in self._guards)
+        if not _any(trainer, leaving or final or long_ago):
             return False
         self._saved = time.monotonic()
         return True
@@ -154,6 +163,4 @@ def _any(trainer: pl.Trainer, here: bool) -> bool:
 
 def cluster_plugins() -> list[Any]:
     """Returns the plugins for the Trainer inside a SLURM job: none of Lightning's own requeueing."""
-    from lightning_fabric.plugins.environments import SLURMEnvironment
-
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []

@@ -8,13 +8,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from musicrec.config import option
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Settings that say where or how comfortably a run runs, not what it computes.
-_PLACE = {
+# Settings that decide where and how comfortably a run runs, not what it computes.
+_WITHOUT_EFFECT = {
     "data": {"audio_dir", "plays", "make_missing", "memory_limit", "seed"},
     "trainer": {
         "_target_",
@@ -30,15 +32,15 @@ _PLACE = {
     "recommender": {"_target_", "_partial_"},
     "embedding": {"_target_"},
 }
+# Callbacks that watch and save without changing what is computed.
+_WATCHING = {"last_checkpoint", "preemption", "learning_rate", "progress"}
 _LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
     """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved."""
-    from omegaconf import OmegaConf
-
     chosen: dict[str, Any] = {"seed": cfg.seed, "top_k": cfg.eval.top_k}
-    for group, ignored in _PLACE.items():
+    for group, ignored in _WITHOUT_EFFECT.items():
         values = OmegaConf.to_container(cfg[group], resolve=True)
         assert isinstance(values, dict)
         chosen[group] = {str(key): value for key, value in values.items() if key not in ignored}
@@ -46,24 +48,31 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         chosen["monitor"] = cfg.monitor
         for group in ("optimizer", "scheduler"):
             chosen[group] = OmegaConf.to_container(cfg[group], resolve=True)
+    # Only what differs from the default, so that a run keeps its name when a default callback is added to musicrec.
+    if changed := _changed_callbacks(cfg):
+        chosen["callbacks"] = changed
     return chosen
 
 
-def run_name(cfg: DictConfig) -> str:
+def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     """Returns `run_name` if given, else e.g. `bert_mert_max_seq_len-50_s0_3f2a91bc`.
 
     The readable part lists what differs from the defaults of the recommender and the embedding; the hash at the end
     covers every setting.
+
+    Args:
+        cfg: the composed configuration.
+        chosen: what `settings` returns for it, if that is known already.
     """
     if cfg.run_name:
         return str(cfg.run_name)
-    chosen = settings(cfg)
+    chosen = settings(cfg) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
     parts = [str(cfg.recommender.name), str(cfg.embedding.name)]
     for group in ("recommender", "embedding"):
         defaults = option(group, str(cfg[group].name))
         for key, value in chosen[group].items():
-            # An interpolated default cannot be compared here; the hash still tells such runs apart.
+            # An interpolated default cannot be compared here; the hash still distinguishes such runs.
             default = defaults.get(key, value)
             if value != default and not str(default).startswith("${"):
                 parts.append(f"{key}-{_short(value)}")
@@ -71,6 +80,19 @@ def run_name(cfg: DictConfig) -> str:
     if epochs != chosen["recommender"].get("max_epochs", 0):
         parts.append(f"epochs-{epochs}")
     return f"{'_'.join(parts)[:_LONGEST]}_s{cfg.seed}_{digest}"
+
+
+def _changed_callbacks(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the callbacks as configured that the default group has otherwise or not at all; None for a missing one.
+
+    They are compared as written: what they refer to (`${recommender.patience}`) is part of the settings anyway.
+    """
+    wanted = OmegaConf.to_container(cfg.callbacks, resolve=False)
+    assert isinstance(wanted, dict)
+    default = option("callbacks", "default")
+    names = [str(name) for name in wanted] + [name for name in default if name not in wanted]
+    changed = {name: wanted.get(name) for name in names if wanted.get(name) != default.get(name)}
+    return {name: changed[name] for name in sorted(changed.keys() - _WATCHING)}
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["confidence", "beyond_accuracy", "metrics", "retrieval_metric", "significance", "tables"]
+    "module", ["confidence", "beyond_accuracy", "metrics", "retrieval_metric", "significance", "report.tables"]
 )
 def test_examples(module):
     result = doctest.testmod(import_module(f"musicrec.evaluation.{module}"))

@@ -13,7 +13,7 @@ from musicrec.evaluation.metrics import per_user
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.shallow import Shallow
 from musicrec.recommenders.trained import TrainedRecommender, canonical_monitor
-from musicrec.training.train import _predictions
+from musicrec.training.results import predictions as _predictions
 from tests.recommenders.conftest import made
 
 

@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict, read_write
+from submitit.local import local
+from submitit.slurm import slurm
 
 from musicrec.config import config_dir
 from musicrec.files import write_json
 from musicrec.sweeps import report as sweeps
+from musicrec.sweeps.current import JOB_FILE, record_job, slurm_job
+from musicrec.sweeps.slurm import LocalJob, LostJobs, QueueWatcher, SlurmJob
 
 ROOT = config_dir().parent
 
 
 def sweep_config(*swept: str, overrides: tuple[str, ...] = ()) -> DictConfig:
     """Returns what Hydra hands to its callbacks when a sweep begins."""
-    from hydra import compose, initialize_config_dir
-
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = compose(
             "config", ["hydra.job.name=train", "hydra.sweep.dir=here", *overrides], return_hydra_config=True
@@ -82,7 +86,7 @@ def test_a_search_maximises_over_the_same_space_from_the_run_seed() -> None:
     assert config.hydra.sweeper.direction == "maximize"
     assert config.hydra.sweeper.sampler.seed == 3
     space = "4 max_seq_len × 3 mlm_probability × 4 batch_size"
-    assert f"7 jobs (optuna seeks the best val score in {space}, 2 at a time)" in sweeps.plan(config)
+    assert f"7 jobs (optuna searches {space} for the best val score, 2 at a time)" in sweeps.plan(config)
 
 
 def test_the_report_names_each_job_that_did_not_finish(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -93,12 +97,12 @@ def test_the_report_names_each_job_that_did_not_finish(tmp_path: Path, caplog: p
         {"number": 10, "name": "embedding=c", "status": "started", "slurm_job": "7_10"},
     ]
     for record in records:
-        write_json(tmp_path / str(record["number"]) / sweeps.JOB_FILE, record)
+        write_json(tmp_path / str(record["number"]) / JOB_FILE, record)
     sweeps.report(tmp_path, 4)
     assert caplog.messages == [
-        f"sweep {tmp_path}: 1 of 4 jobs finished, 1 failed, 2 did not end (killed, still queued, or never begun)",
+        f"sweep {tmp_path}: 1 of 4 jobs finished, 1 failed, 2 did not end (killed, still queued, or never started)",
         "  #1 embedding=b: musicrec train: b is missing",
-        "  #10 embedding=c (SLURM job 7_10): did not end; the same command goes on with it",
+        "  #10 embedding=c (SLURM job 7_10): did not end; run the same command again to resume it",
     ]
 
 
@@ -106,22 +110,21 @@ def test_an_error_is_one_line() -> None:
     assert sweeps.one_line(CompactHydraException("musicrec train: no\nmore")) == "musicrec train: no"
     assert sweeps.one_line(KeyError("x")) == "KeyError: 'x'"
     assert sweeps.one_line(ValueError()) == "ValueError"
+    assert sweeps.one_line("no message") == "no message"
 
 
 def test_a_job_is_named_as_squeue_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
-    assert sweeps.slurm_job() is None
+    assert slurm_job() is None
     monkeypatch.setenv("SLURM_JOB_ID", "18")
-    assert sweeps.slurm_job() == "18"
+    assert slurm_job() == "18"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert sweeps.slurm_job() == "17_3"
+    assert slurm_job() == "17_3"
 
 
 def test_a_job_that_the_queue_does_not_know_has_ended() -> None:
-    from musicrec.sweeps.slurm import QueueWatcher
-
     watcher = QueueWatcher()
     for job in ("17_0", "17_1", "17_2", "18"):
         watcher.register_job(job)
@@ -129,6 +132,35 @@ def test_a_job_that_the_queue_does_not_know_has_ended() -> None:
     watcher._last_status_check = float("inf")
     ended = {job: watcher.is_done(job, mode="cache") for job in ("17_0", "17_1", "17_2", "18")}
     assert ended == {"17_0": False, "17_1": False, "17_2": True, "18": True}
+
+
+@pytest.mark.parametrize(("launcher", "tolerant"), [("slurm", True), ("local", True), ("submitit_slurm", False)])
+def test_the_launchers_yaml_names_what_tolerates_lost_jobs(launcher: str, tolerant: bool) -> None:
+    callbacks = sweep_config(overrides=(f"hydra/launcher={launcher}",)).hydra.callbacks
+    assert callbacks.sweep._target_ == "musicrec.sweeps.report.SweepReport"
+    assert ("lost_jobs" in callbacks) is tolerant
+    assert not tolerant or callbacks.lost_jobs._target_ == "musicrec.sweeps.slurm.LostJobs"
+
+
+def test_submitits_classes_are_replaced_during_a_sweep_only() -> None:
+    executors = (slurm.SlurmExecutor, local.LocalExecutor)
+    before = [executor.job_class for executor in executors]
+    callback, config = LostJobs(), sweep_config("seed=0,1")
+    callback.on_multirun_start(config)
+    assert [executor.job_class for executor in executors] == [SlurmJob, LocalJob]
+    callback.on_multirun_end(config)
+    assert [executor.job_class for executor in executors] == before
+
+
+def test_a_job_keeps_what_was_recorded_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    record_job(tmp_path, number=3, status="started")
+    record_job(tmp_path, run="bert_x")
+    record_job(tmp_path, status="finished")
+    assert json.loads((tmp_path / JOB_FILE).read_text()) == {"number": 3, "status": "finished", "run": "bert_x"}
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    record_job(tmp_path, status="failed")
+    assert json.loads((tmp_path / JOB_FILE).read_text())["status"] == "finished"
 
 
 def test_cluster_facts_stand_in_one_file_of_the_user(tmp_path: Path) -> None:
@@ -178,21 +210,19 @@ def test_a_sweep_started_again_skips_resumes_and_runs_what_is_new(tiny_workspace
     again = script("train", *swept, "seed=0,1,2", *common(tiny_workspace))
     assert again.returncode == 0, again.stderr
     finished, resumed, new = again.stdout.split("\t#")[1:]
-    assert "is finished already (overwrite=true does it again)" in finished
-    assert f"{unfinished.name} goes on from" in resumed
-    assert "finished already" not in new
-    assert "goes on" not in new
+    assert "is already finished; set overwrite=true to rerun it" in finished
+    assert f"{unfinished.name}: resuming from" in resumed
+    assert "already finished" not in new
+    assert "resuming" not in new
     assert predictions[unfinished.name].read_bytes() == expected
 
     forced = script("train", *swept, "seed=0,1,2", "overwrite=true", *common(tiny_workspace))
-    assert "finished already" not in forced.stdout
+    assert "already finished" not in forced.stdout
     assert "3 of 3 jobs finished" in forced.stdout
 
 
 @pytest.mark.slow
 def test_optuna_finds_the_best_of_its_trials(tiny_workspace: Path) -> None:
-    import yaml
-
     fixed = ("recommender.use_confidence=false", "recommender.l2=0", "trainer.max_epochs=1", "embedding=random")
     search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=3")
     result = script("train", "experiment=shallow_grid", *search, *fixed, *common(tiny_workspace))
@@ -204,4 +234,4 @@ def test_optuna_finds_the_best_of_its_trials(tiny_workspace: Path) -> None:
 
     # The search is seeded and finished runs answer at once, so one that was interrupted retraces its steps.
     again = script("train", "experiment=shallow_grid", *search, *fixed, *common(tiny_workspace))
-    assert again.stdout.count("is finished already") == 3
+    assert again.stdout.count("is already finished") == 3

@@ -6,13 +6,11 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
-if TYPE_CHECKING:
-    from conftest import Cluster
+from tests.sweeps.conftest import Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -144,7 +142,7 @@ def test_requeued_and_preempted_jobs_end_with_the_metrics_of_undisturbed_ones(
     for number in range(2):
         log_text = (sweep / str(number) / "train.log").read_text()
         assert "training stops in epoch" in log_text
-        assert f"bert_again_{number} goes on from" in log_text
+        assert f"bert_again_{number}: resuming from" in log_text
         other = job(tmp_path / "undisturbed", number)["run"]
         for split in ("val", "test"):
             paths = [root / "metrics" / f"{run}_{split}.pqt" for run in (f"bert_again_{number}", other)]

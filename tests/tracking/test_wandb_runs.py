@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 import wandb
 from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from musicrec import stages
+from musicrec import cli, stages
 from musicrec.errors import MusicrecError
 from musicrec.tracking import wandb_runs
-from musicrec.tracking.loggers import finish_wandb
+from musicrec.tracking.wandb_runs import finish_wandb
+from musicrec.training import results
 from musicrec.training.run_name import run_name
 from tests.tracking.wandb_reader import OfflineRun, read_offline_run
 
@@ -47,7 +49,7 @@ def test_an_offline_run_holds_configuration_history_and_summary(
 ) -> None:
     caplog.set_level(logging.INFO)
     cfg = compose(*SHORT, "logger=wandb", "logger.wandb.group=june")
-    stages.run("train", cfg)
+    stages.train(cfg)
     name = run_name(cfg)
     (run,) = offline_runs(tiny_workspace)
     assert {key: value for key, value in run.run.items() if key != "id"} == {
@@ -76,14 +78,12 @@ def test_an_offline_run_holds_configuration_history_and_summary(
             assert run.summary[f"{split}/{metric}"] == pytest.approx(value)
     assert run.metrics["*"].step_metric == "trainer/global_step"
     assert run.exit_code == 0
-    assert caplog.text.count("wandb sync ") == 1
+    assert caplog.text.count("upload it with: wandb sync ") == 1
 
 
 def test_tensorboard_holds_the_same_with_hparams(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     cfg = compose(*SHORT, "logger=tensorboard")
-    stages.run("train", cfg)
+    stages.train(cfg)
     events = EventAccumulator(str(tiny_workspace / "runs" / run_name(cfg))).Reload()
     assert len(events.Scalars("val/loss")) == 2
     assert len(events.Scalars("test/NDCG@2")) >= 1
@@ -102,8 +102,8 @@ def test_wandb_that_cannot_start_is_a_warning(
         raise wandb.errors.CommError("no route to host")
 
     monkeypatch.setattr(wandb, "init", init)
-    assert stages.run("train", compose(*SHORT, "logger=wandb")) is not None
-    assert "W&B is left out of this run: no route to host" in caplog.text
+    assert stages.train(compose(*SHORT, "logger=wandb")) is not None
+    assert "W&B logging is disabled for this run: no route to host" in caplog.text
 
 
 def test_wandb_that_fails_in_the_middle_is_one_warning(
@@ -117,24 +117,21 @@ def test_wandb_that_fails_in_the_middle_is_one_warning(
 
     monkeypatch.setattr(wandb.Run, "log", log)
     try:
-        assert stages.run("train", compose(*SHORT, "logger=wandb")) is not None
+        assert stages.train(compose(*SHORT, "logger=wandb")) is not None
     finally:
         finish_wandb()
-    assert caplog.text.count("W&B failed and gets no more of this run: disk full") == 1
+    assert caplog.text.count("W&B failed; no further logging for this run: disk full") == 1
 
 
 def test_a_failing_run_leaves_no_open_wandb_run_for_the_next_job(
     compose: Callable[..., DictConfig], tiny_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from musicrec import cli
-    from musicrec.training import train as training
-
     def fail(*args: Any) -> None:
         raise RuntimeError("no lists")
 
-    monkeypatch.setattr(training, "_predictions", fail)
+    monkeypatch.setattr(results, "predictions", fail)
     with pytest.raises(RuntimeError, match="no lists"):
-        cli.run("train", compose(*SHORT, "logger=wandb"))
+        cli.run(stages.train, compose(*SHORT, "logger=wandb"))
     assert wandb.run is None
     (run,) = offline_runs(tiny_workspace)
     assert run.exit_code == 1
@@ -199,7 +196,7 @@ def test_a_server_that_does_not_answer_means_offline(
     started = online(monkeypatch, fails=True)
     assert wandb_runs.wandb_logger(str(tmp_path), "a") is not None
     assert [options["mode"] for options in started] == ["online", "offline"]
-    assert "W&B does not answer, the run is recorded offline: timed out" in caplog.text
+    assert "W&B does not answer; the run is logged offline: timed out" in caplog.text
 
 
 def test_modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def test_a_sweep_killed_in_an_epoch_goes_on_and_ends_with_the_same_numbers(tmp_p
     assert {state["settings"]["seed"]: state["status"] for state in states} == {0: "finished", 1: "started"}
 
     said = train(*arguments, f"paths.root={killed}")
-    assert "is finished already" in said
-    assert "goes on from" in said
+    assert "is already finished" in said
+    assert "resuming from" in said
     for folder in ("preds", "metrics"):
         expected, found = results(undisturbed, folder), results(killed, folder)
         assert expected.keys() == found.keys() and len(expected) == (2 if folder == "preds" else 4)

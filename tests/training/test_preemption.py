@@ -13,7 +13,7 @@ import pytest
 from omegaconf import DictConfig
 
 from musicrec import stages
-from musicrec.files import read_json
+from musicrec.files import read_json, write_json
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.training import preemption
 from musicrec.training.run_name import run_name
@@ -69,23 +69,21 @@ def test_a_run_that_was_told_to_leave_ends_like_an_undisturbed_one(
     compose: Callable[..., DictConfig],
     tiny_workspace: Path,
     interrupted: Callable[[signal.Signals, int], None],
-    monkeypatch: pytest.MonkeyPatch,
     recommender: str,
     grace: float,
 ) -> None:
     # Batches of two: an epoch has more than one step, so the signal at step 3 comes in the middle of one.
     settings = (*SETTINGS, f"recommender={recommender}", "recommender.batch_size=2", "trainer.max_epochs=4")
-    undisturbed = compose(*settings, "run_name=undisturbed")
-    stages.run("train", undisturbed)
+    stages.train(compose(*settings, "run_name=undisturbed"))
 
-    monkeypatch.setattr(preemption, "GRACE", grace)
+    settings = (*settings, f"callbacks.preemption.grace={grace}")
     interrupted(signal.SIGTERM, 3)
     with pytest.raises(SystemExit) as left:
-        stages.run("train", compose(*settings, "run_name=again"))
+        stages.train(compose(*settings, "run_name=again"))
     assert left.value.code == 128 + signal.SIGTERM
     record = read_json(tiny_workspace / "runs" / "again" / "run.json")
     assert record["status"] == "started"
-    stages.run("train", compose(*settings, "run_name=again"))
+    stages.train(compose(*settings, "run_name=again"))
     pd.testing.assert_frame_equal(metrics(tiny_workspace, "again"), metrics(tiny_workspace, "undisturbed"))
     history = [pd.read_csv(tiny_workspace / "runs" / run / "metrics.csv") for run in ("again", "undisturbed")]
     pd.testing.assert_frame_equal(*history)
@@ -105,7 +103,7 @@ def test_submitits_handler_comes_last_and_queues_the_job_again(
     try:
         interrupted(signal.SIGUSR2, 2)
         with pytest.raises(SystemExit) as left:
-            stages.run("train", compose(*SETTINGS, "recommender=shallow", "trainer.max_epochs=4", "run_name=mine"))
+            stages.train(compose(*SETTINGS, "recommender=shallow", "trainer.max_epochs=4", "run_name=mine"))
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert left.value.code == -1
@@ -115,17 +113,15 @@ def test_submitits_handler_comes_last_and_queues_the_job_again(
 def test_a_run_that_stopped_early_does_not_train_on_when_it_is_resumed(
     compose: Callable[..., DictConfig], tiny_workspace: Path
 ) -> None:
-    from musicrec.files import write_json
-
     cfg = compose(*SETTINGS, "recommender=shallow", "recommender.patience=1", "recommender.lr=10.0")
-    stages.run("train", cfg)
+    stages.train(cfg)
     name = run_name(cfg)
     rows = pd.read_csv(tiny_workspace / "runs" / name / "metrics.csv")
     record = tiny_workspace / "runs" / name / "run.json"
     assert rows["val/loss"].count() < cfg.trainer.max_epochs
     write_json(record, {**read_json(record), "status": "started"})
     before = metrics(tiny_workspace, name)
-    stages.run("train", cfg)
+    stages.train(cfg)
     again = pd.read_csv(tiny_workspace / "runs" / name / "metrics.csv")
     assert again["val/loss"].count() == rows["val/loss"].count()
     pd.testing.assert_frame_equal(metrics(tiny_workspace, name), before)

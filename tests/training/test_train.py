@@ -32,7 +32,7 @@ def test_a_run_leaves_every_file_of_the_contract(
 ) -> None:
     cfg = compose(*SMALL, f"recommender={recommender}")
     name = run_name(cfg)
-    score = stages.run("train", cfg)
+    score = stages.train(cfg)
     assert name.startswith(f"{recommender}_random_")
 
     predictions = pd.read_parquet(tiny_workspace / "preds" / f"{name}.pqt")
@@ -83,13 +83,13 @@ def test_a_finished_run_is_not_done_again(
     compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    first = stages.run("train", compose(*SMALL))
+    first = stages.train(compose(*SMALL))
     predictions = next((tiny_workspace / "preds").glob("*.pqt"))
     made = predictions.stat().st_mtime_ns
-    assert stages.run("train", compose(*SMALL)) == first
-    assert "is finished already (overwrite=true does it again)" in caplog.text
+    assert stages.train(compose(*SMALL)) == first
+    assert "is already finished; set overwrite=true to rerun it" in caplog.text
     assert predictions.stat().st_mtime_ns == made
-    stages.run("train", compose(*SMALL, "overwrite=true"))
+    stages.train(compose(*SMALL, "overwrite=true"))
     assert predictions.stat().st_mtime_ns > made
 
 
@@ -97,32 +97,32 @@ def test_a_run_starts_anew_when_the_data_changed(
     compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    stages.run("train", compose(*SMALL))
+    stages.train(compose(*SMALL))
     test = tiny_workspace / "data" / "test.pqt"
     frame = pd.read_parquet(test)
     frame["count"] += 1
     write_parquet(frame, test, parquet_metadata(test))
-    stages.run("train", compose(*SMALL))
-    assert "made from other data or another embedding: it starts anew" in caplog.text
+    stages.train(compose(*SMALL))
+    assert "was trained on different data or a different embedding; restarting" in caplog.text
 
 
 def test_an_explicit_name_with_other_settings_is_refused(
     compose: Callable[..., DictConfig], tiny_workspace: Path
 ) -> None:
-    stages.run("train", compose(*SMALL, "run_name=mine"))
+    stages.train(compose(*SMALL, "run_name=mine"))
     with pytest.raises(
         MusicrecError, match=r"run 'mine' exists with other settings \(.*seed: 0 -> 1\).*overwrite=true"
     ):
-        stages.run("train", compose(*SMALL, "run_name=mine", "seed=1"))
-    stages.run("train", compose(*SMALL, "run_name=mine", "seed=1", "overwrite=true"))
+        stages.train(compose(*SMALL, "run_name=mine", "seed=1"))
+    stages.train(compose(*SMALL, "run_name=mine", "seed=1", "overwrite=true"))
 
 
 def test_missing_inputs_name_the_command(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
     with pytest.raises(MusicrecError, match=r"python extract\.py.*embedding=musicnn"):
-        stages.run("train", compose(*SMALL[:1], "embedding=musicnn"))
+        stages.train(compose(*SMALL[:1], "embedding=musicnn"))
     (tiny_workspace / "data" / "train.pqt").unlink()
     with pytest.raises(MusicrecError, match=r"train\.pqt is missing.*python prepare\.py"):
-        stages.run("train", compose(*SMALL))
+        stages.train(compose(*SMALL))
 
 
 def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth(
@@ -135,7 +135,7 @@ def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth
     (tiny_workspace / "own.txt").write_text("\n".join(ids))
     own = f"embedding.checkpoint={tiny_workspace}/own.npy"
     cfg = compose("data=custom", "embedding=precomputed", own, "logger=none")
-    stages.run("train", cfg)
+    stages.train(cfg)
     name = run_name(cfg)
     predictions = pd.read_parquet(tiny_workspace / "preds" / f"{name}.pqt")
     assert 4 not in set(predictions.item_id)
@@ -148,7 +148,7 @@ def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth
 
 def test_the_run_record_says_what_it_was_made_from(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
     cfg = compose(*SMALL)
-    stages.run("train", cfg)
+    stages.train(cfg)
     record = read_json(tiny_workspace / "runs" / run_name(cfg) / "run.json")
     assert record["status"] == "finished"
     assert set(record["inputs"]["splits"]) == {"train", "val", "test"}

@@ -35,7 +35,7 @@ def prepared(tmp_path: Path, split: str, users: int = 12) -> Workspace:
 
 def trained(compose: Callable[..., DictConfig], workspace: Workspace, recommender: str) -> tuple[str, pd.DataFrame]:
     cfg = compose(*SMALL, f"recommender={recommender}")
-    stages.run("train", cfg)
+    stages.train(cfg)
     return run_name(cfg), pd.read_parquet(workspace.predictions(run_name(cfg)))
 
 
@@ -49,7 +49,7 @@ def test_hot_cold(compose: Callable[..., DictConfig], tmp_path: Path, recommende
     for split in ("val", "hot_test", "cold_test"):
         users = pd.read_parquet(workspace.split(split)).user_id.nunique()
         assert len(pd.read_parquet(workspace.metrics(name, split))) == users > 0
-    stages.run("evaluate", compose(*SMALL))
+    stages.evaluate(compose(*SMALL))
     assert (workspace.root / "comparison.csv").is_file()
 
 
@@ -66,7 +66,7 @@ def test_leave_one_out(compose: Callable[..., DictConfig], tmp_path: Path, recom
         assert not set(zip(lists.user_id, lists.item_id)) & set(zip(seen.user_id, seen.track_id))  # noqa: B905
         assert set(lists.item_id) <= set(train.track_id)
         assert len(pd.read_parquet(workspace.metrics(name, split))) == 12
-    stages.run("evaluate", compose(*SMALL))
+    stages.evaluate(compose(*SMALL))
     assert (workspace.root / "comparison.csv").is_file()
 
 
@@ -76,5 +76,5 @@ def test_one_listener(compose: Callable[..., DictConfig], tmp_path: Path, recomm
     name, predictions = trained(compose, workspace, recommender)
     assert len(predictions) == 1
     assert pd.read_parquet(workspace.metrics(name, "cold_test"))["HitRate@2"].tolist() == [1.0]
-    stages.run("evaluate", compose(*SMALL))
+    stages.evaluate(compose(*SMALL))
     assert (workspace.root / "comparison.csv").is_file()

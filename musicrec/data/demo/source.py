@@ -77,17 +77,16 @@ class DemoSource(DataSource):
         make_missing: bool = True,
         **options: Any,
     ):
-        """
-        Args:
-            name: names the workspace.
-            seed: of the world. None: the run's seed when the world is made; afterwards runs of any seed use that world,
-                so that a sweep over seeds compares recommenders on the same data.
-            tracks_per_style: each of the sixteen styles has as many.
-            listeners: number of users in the log.
-            start: first instant of the training period.
-            test: first instant of the held-out period.
-            make_missing: whether train.py may run the earlier stages by itself.
-            **options: the rest is DataSource's.
+        """Args:
+        name: names the workspace.
+        seed: of the world. None: the run's seed when the world is made; afterwards runs of any seed use that world,
+            so that a sweep over seeds compares recommenders on the same data.
+        tracks_per_style: each of the sixteen styles has as many.
+        listeners: number of users in the log.
+        start: first instant of the training period.
+        test: first instant of the held-out period.
+        make_missing: whether train.py may run the earlier stages by itself.
+        **options: the rest is DataSource's.
         """
         super().__init__(name, start=start, test=test, make_missing=make_missing, **options)
         self.seed = seed

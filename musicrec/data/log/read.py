@@ -267,8 +267,8 @@ def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     if (
         ragged
         or len(users) != block.count(b"\n")
-        or isinstance(users, pa.Array)
-        and _holds_empty(users)
+        or (isinstance(users, pa.Array)
+        and _holds_empty(users))
         or _holds_empty(tracks)
     ):
         return None

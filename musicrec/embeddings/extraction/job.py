@@ -20,8 +20,8 @@ from musicrec.embeddings.extraction.locks import Locks
 from musicrec.embeddings.extraction.merge import merge
 from musicrec.embeddings.extraction.parts import Parts
 from musicrec.embeddings.extraction.plan import Plan, Request, Work, covered, find_work
-from musicrec.embeddings.extraction.progress import progress
 from musicrec.embeddings.extraction.results import Outcome
+from musicrec.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -144,7 +144,7 @@ def test_empty_test_split(made_up):
 
 @pytest.fixture
 def marked(made_up):
-    """musicnn beats a_b for every user, and is beaten by nobody; a_c is as good."""
+    """Musicnn beats a_b for every user, and is beaten by nobody; a_c is as good."""
     made_up.run("knn", "musicnn", 1)
     made_up.run("knn", "a_c", 1)
     made_up.run("knn", "a_b", 6)

@@ -1,0 +1,72 @@
+"""What a trained recommender leaves: predictions, per-user metrics, model embeddings."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from musicrec.columns import ITEM, RANK, SCORE, SPLIT, USER
+from musicrec.data.interactions import Interactions, SplitData
+from musicrec.files import atomic_path, write_text
+from musicrec.recommenders.base import Recommender
+from musicrec.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def predictions(model: Recommender, data: SplitData, k: int) -> pd.DataFrame:
+    """Returns user_id, item_id, rank, score for every user with a held-out pair, best first.
+
+    If splits differ in what is known of a user (leave_one_out), each has its own lists, named in a column `split`.
+
+    Args:
+        model: the trained recommender.
+        data: the split that it was trained on.
+        k: length of the lists.
+    """
+    if not data.sequential:
+        return _lists(model, data.train, pd.concat([truth[USER] for truth in data.truth.values()]), k)
+    lists = {name: _lists(model, data.history(name), truth[USER], k) for name, truth in data.truth.items()}
+    return pd.concat([frame.assign(**{SPLIT: name}) for name, frame in lists.items()], ignore_index=True)
+
+
+def _lists(model: Recommender, history: Interactions, users: pd.Series, k: int) -> pd.DataFrame:
+    """Returns the lists of these users, whose history is given."""
+    user_ids = history.user_ids
+    positions = np.flatnonzero(pd.Index(user_ids).isin(users))
+    ids, scores = model.recommend(positions, k, history)
+    rows, columns = np.nonzero(ids >= 0)
+    return pd.DataFrame(
+        {USER: user_ids[positions[rows]], ITEM: ids[rows, columns], RANK: columns + 1, SCORE: scores[rows, columns]}
+    )
+
+
+def write_model_embeddings(workspace: Workspace, name: str, model: Recommender, data: SplitData) -> None:
+    """Writes the vectors whose dot product is the score, and the user ids of the user rows."""
+    for side, vectors in (("users", model.user_vectors()), ("items", model.item_vectors())):
+        with atomic_path(workspace.model_embeddings(name, side)) as temporary:
+            np.save(temporary, np.asarray(vectors, dtype=np.float32))
+    lines = [USER, *map(str, data.train.user_ids)]
+    write_text(workspace.model_embeddings(name, "users", "csv"), "\n".join(lines) + "\n")
+
+
+def final_metrics(workspace: Workspace, name: str, data: SplitData) -> dict[str, float]:
+    """Returns {"val/NDCG@50": mean over users, ...} from the per-user files; a split without users has none."""
+    final = {}
+    for split in data.truth:
+        if workspace.metrics(name, split).is_file():
+            means = pd.read_parquet(workspace.metrics(name, split)).drop(columns=USER).mean()
+            final.update({f"{split}/{column}": float(value) for column, value in means.items()})
+    return final
+
+
+def report(workspace: Workspace, name: str, data: SplitData, k: int) -> float | None:
+    """Logs the final means in one line per split; returns the val NDCG@k, None without val users."""
+    final = final_metrics(workspace, name, data)
+    for split in data.truth:
+        values = [f"{key.split('/')[1]} {value:.4f}" for key, value in final.items() if key.startswith(f"{split}/")]
+        if values:
+            log.info("%s  %-9s  %s", name, split, "  ".join(values))
+    return final.get(f"val/NDCG@{k}")
