@@ -18,6 +18,7 @@ import numpy as np
 
 from musicrec.columns import ITEM, RANK, SCORE, SPLIT, USER
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.scoring import score_run
 from musicrec.files import atomic_path, file_hash, read_json, write_json, write_parquet, write_text
 from musicrec.sweeps.current import sweep
@@ -88,18 +89,19 @@ def train_run(
     if not is_main_process():
         return None  # the other processes of trainer=ddp help to train only
     predictions = _predictions(model, data, int(cfg.eval.top_k))
-    metadata = {
-        "run": name,
-        "recommender": str(cfg.recommender.name),
-        "embedding": embedding.name,
-        "size": int(table.shape[1]),
-        "seed": int(cfg.seed),
-        "table": model.table,
+    metadata = PredictionInfo(
+        run=name,
+        recommender=str(cfg.recommender.name),
+        table=model.table,
+        title=getattr(model, "title", None),
+        embedding=embedding.name,
+        size=int(table.shape[1]),
+        seed=int(cfg.seed),
+        sweep=sweep(),
+        inputs=run.inputs,
+        settings=run.settings,
         **tracks.stamp(),
-        "sweep": sweep(),
-        "inputs": run.inputs,
-        "settings": run.settings,
-    }
+    ).to_json()
     _write_model_embeddings(workspace, name, model, data)
     # run.json says "finished" last: a run killed here is scored again from its checkpoint.
     write_parquet(predictions, workspace.predictions(name), metadata)
