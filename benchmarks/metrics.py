@@ -1,10 +1,10 @@
-"""Measures the five per-user metrics beside rs-metrics, the package that defines them.
+"""Measures the five per-user metrics against rs-metrics, the package that defines them.
 
     python benchmarks/metrics.py                      # 8,000 users × 50, integer and text user ids
     python benchmarks/metrics.py --users 100_000
 
-Every user has a list of `--length` distinct tracks and one to 30 held-out ones. Both get the same frames and give all
-five metrics for every user; the best of `--runs` runs counts. The results are compared before the times are.
+Every user has a list of `--length` distinct tracks and 1 to 30 held-out ones. Both get the same frames and return all
+five metrics per user; the best of `--runs` runs counts. The results are compared before the times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,11 @@ import rs_metrics
 from musicrec.evaluation.metrics import metric_columns, per_user
 
 TRACKS = 50_000
+Result = TypeVar("Result")
 
 
 def main() -> None:
+    """Prints the times of both for integer and text user ids."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=8_000)
     parser.add_argument("--length", type=int, default=50)
@@ -35,10 +38,9 @@ def main() -> None:
         if kind == "text ids":
             for frame in (truth, predictions):
                 frame["user_id"] = "user_" + frame["user_id"].astype(str).str.zfill(9)
-        ours, ours_took = timed(lambda t=truth, p=predictions: per_user(t, p, options.length), options.runs)
-        theirs, theirs_took = timed(
-            lambda t=truth, p=predictions: reference(t, p, options.length), max(1, options.runs // 2)
-        )
+        given = (truth, predictions, options.length)
+        ours, ours_took = timed(partial(per_user, *given), options.runs)
+        theirs, theirs_took = timed(partial(reference, *given), max(1, options.runs // 2))
         np.testing.assert_allclose(ours[metric_columns(options.length)], theirs, rtol=0, atol=1e-12)
         print(
             f"{kind:12s} musicrec {ours_took:.3f}   rs-metrics {theirs_took:.3f}   ratio {theirs_took / ours_took:.0f}"
@@ -46,7 +48,7 @@ def main() -> None:
 
 
 def made_up(users: int, length: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns (truth, predictions); about a third of what was held out stands in the lists."""
+    """Returns (truth, predictions); about a third of the held-out tracks are in the lists."""
     generator = np.random.default_rng(0)
     start = generator.integers(0, TRACKS, (users, 1))
     lists = (start + 7 * np.arange(length) + generator.integers(0, 7, (users, length))) % TRACKS
@@ -74,7 +76,7 @@ def reference(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> np.ndar
     return np.array([metric(truth_of, lists, k=k, apply_mean=False) for metric in metrics]).T
 
 
-def timed(work: Callable[[], Any], runs: int) -> tuple[Any, float]:
+def timed(work: Callable[[], Result], runs: int) -> tuple[Result, float]:
     """Returns the result and the shortest time of some runs."""
     times = []
     for _ in range(runs):

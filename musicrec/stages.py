@@ -67,7 +67,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.report.html_report import write_report
-    from musicrec.evaluation.report.plots import draw
+    from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
     from musicrec.tracking.wandb_summary import log_comparison
 
@@ -87,7 +87,6 @@ def evaluate(cfg: DictConfig) -> None:
 
 def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> None:
     """Shows what a user played and what each compared run recommends, with the files to play where there is audio."""
-    from musicrec.evaluation.comparison import TABLES
     from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
 
     source: DataSource = instantiate(cfg.data)
@@ -96,10 +95,10 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
         from musicrec.audio.library import scan
 
         files = scan(source.audio_path(workspace))
-    shown = [name for table in (*TABLES, None) for name in comparison.shown(table)["run"]]
+    shown = [name for table in (*comparison.titles, None) for name in comparison.shown(table)["run"]]
     view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in shown], files)
     print_user(view)
-    log.info("to listen: %s", write_user(workspace, view))
+    log.info("open in a browser to listen: %s", write_user(workspace, view))
 
 
 def _workspace(cfg: DictConfig) -> Workspace:

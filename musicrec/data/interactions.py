@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.data.split_files import REMEDY, read_split
 from musicrec.data.splits import SPLITS
 from musicrec.errors import MusicrecError
 from musicrec.files import parquet_metadata
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLD = "cold_test"
-REMEDY = "python prepare.py (with the same data=… and paths.root=…)"
 
 
 @dataclass(frozen=True)
@@ -192,21 +191,3 @@ def _split_of(settings: dict[str, Any] | None, workspace: Workspace) -> str:
     if split not in SPLITS:
         raise MusicrecError(f"{workspace.split('train')} has the unknown split {split!r}: make it anew: {REMEDY}")
     return str(split)
-
-
-def read_split(path: Path, tracks: TrackIndex) -> pd.DataFrame:
-    """Returns one split file, checked: columns user_id, track_id (idx), timestamp, count."""
-    import pandas as pd
-    import pyarrow as pa
-
-    if not path.exists():
-        raise MusicrecError(f"{path} is missing: make it with {REMEDY}")
-    try:
-        tracks.check(parquet_metadata(path), path, REMEDY)
-        frame = pd.read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        raise MusicrecError(f"{path} cannot be read as parquet: make it anew: {REMEDY}") from error
-    columns = [USER, TRACK, TIMESTAMP, COUNT]
-    if absent := [column for column in columns if column not in frame.columns]:
-        raise MusicrecError(f"{path} lacks the column {', '.join(absent)}: make it anew: {REMEDY}")
-    return frame[columns]

@@ -1,24 +1,21 @@
-"""Beyond accuracy: how much of the catalogue is recommended, how novel, how popular and how varied it is.
+"""Metrics beyond accuracy: coverage, novelty, popularity lift and diversity of the lists.
 
-All functions take the lists as `RankedLists.items`: (users, positions) track idx, -1 after a list's end.
+All functions take the lists as `RankedLists.items`: (users, positions) track idx, -1 after the end of a list.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from musicrec.columns import TRACK, USER
+from musicrec.data.split_files import PAIR, read_split
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.metrics import RankedLists
-from musicrec.evaluation.runs import read_pairs
-
-if TYPE_CHECKING:
-    from musicrec.workspace import Workspace
+from musicrec.workspace import Workspace
 
 BEYOND = ("Coverage", "Novelty", "PopularityLift", "Diversity")
 
@@ -27,7 +24,7 @@ _BLOCK = 64 * 2**20  # bytes of embedding rows held at once
 
 @dataclass(frozen=True)
 class Listening:
-    """What the training data say about tracks and users.
+    """Popularity of tracks and taste of users in the training data.
 
     Attributes:
         users: number of users.
@@ -42,41 +39,41 @@ class Listening:
     candidates: np.ndarray
 
     @classmethod
-    def of(cls, train: pd.DataFrame, also: np.ndarray | None = None) -> Listening:
+    def from_train(cls, train: pd.DataFrame, more: np.ndarray | None = None) -> Listening:
         """Returns the facts of the train split: distinct (user_id, track_id) pairs.
 
         Args:
             train: columns user_id, track_id.
-            also: further candidates, e.g. the tracks of cold_test.
+            more: further candidates, e.g. the tracks of cold_test.
         """
         users = int(train[USER].nunique())
         popularity = np.bincount(train[TRACK]) / max(users, 1)
         profiles = pd.Series(popularity[train[TRACK]], index=train[USER]).groupby(level=0).mean()
-        candidates = np.union1d(train[TRACK], also if also is not None else [])
+        candidates = np.union1d(train[TRACK], more if more is not None else [])
         return cls(users, popularity, profiles, candidates)
 
     def shares(self, items: np.ndarray) -> np.ndarray:
-        """Returns the popularity of each list entry: 0 for a track nobody played, NaN after a list's end."""
+        """Returns the popularity of each list entry: 0 for a track nobody played, NaN after the end of a list."""
         known = (items >= 0) & (items < len(self.popularity))
         shares = np.where(known, self.popularity[np.where(known, items, 0)], 0.0)
         return np.where(items >= 0, shares, np.nan)
 
 
 class BeyondAccuracy:
-    """The four numbers of a run's lists, against the training data of a workspace.
+    """Computes the four metrics of a run's lists against the training data of a workspace.
 
     Diversity is measured in the space of one embedding for all runs, so that runs can be compared: the given one, or
     the smallest audio embedding in the workspace; NaN if there is none.
     """
 
-    def __init__(self, workspace: Workspace, space: str | None = None, also: np.ndarray | None = None):
-        self.listening = Listening.of(read_pairs(workspace.split("train")), also)
+    def __init__(self, workspace: Workspace, space: str | None = None, more: np.ndarray | None = None):
+        self.listening = Listening.from_train(read_split(workspace.split("train"), columns=PAIR), more)
         path = _space(workspace, space)
         self.space = path.stem if path else None
         self._vectors = np.load(path, mmap_mode="r", allow_pickle=False) if path else None
 
-    def of(self, lists: RankedLists, k: int) -> dict[str, float]:
-        """Returns the numbers by column name, e.g. `Coverage@50`."""
+    def measure(self, lists: RankedLists, k: int) -> dict[str, float]:
+        """Returns the metrics by column name, e.g. `Coverage@50`."""
         items = lists.items
         values = (
             coverage(items, self.listening.candidates),
@@ -93,6 +90,7 @@ def beyond_columns(k: int) -> list[str]:
 
 
 def _space(workspace: Workspace, name: str | None) -> Path | None:
+    """Returns the file of the embedding in whose space diversity is measured; None if there is none."""
     if name is not None:
         path = workspace.embedding(name)
         if not path.is_file():
@@ -105,7 +103,7 @@ def _space(workspace: Workspace, name: str | None) -> Path | None:
 
 
 def coverage(items: np.ndarray, candidates: np.ndarray) -> float:
-    """Returns the share of the candidates that stand in at least one list.
+    """Returns the share of the candidates that are in at least one list.
 
     >>> coverage(np.array([[3, 5], [3, -1]]), candidates=np.array([3, 4, 5, 6]))
     0.5
@@ -114,9 +112,9 @@ def coverage(items: np.ndarray, candidates: np.ndarray) -> float:
 
 
 def novelty(items: np.ndarray, listening: Listening) -> np.ndarray:
-    """Returns each user's mean self-information, -log2(share of users who played the track), in bits; NaN: no list.
+    """Returns each user's mean self-information in bits, -log2(share of users who played a track); NaN without a list.
 
-    A track nobody played counts as played by one (Vargas & Castells 2011, section 3; `surprisal` of rs-metrics).
+    A track nobody played counts as played by one user (Vargas & Castells 2011, section 3; `surprisal` of rs-metrics).
     """
     shares = np.maximum(listening.shares(items), 1 / max(listening.users, 1))  # keeps NaN
     return _mean_over_list(-np.log2(shares))
@@ -137,7 +135,7 @@ def diversity(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Returns each user's mean pairwise cosine distance between the tracks of the list; NaN for fewer than 2.
 
     Args:
-        items: (users, positions); tracks without a vector do not count.
+        items: (users, positions); tracks without a vector are ignored.
         vectors: (tracks, dim) an embedding, NaN rows for missing tracks; may be memory-mapped.
     """
     width, dim = items.shape[1], vectors.shape[1]
@@ -159,12 +157,13 @@ def diversity(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _mean_over_list(values: np.ndarray) -> np.ndarray:
-    """Returns the mean of each row without its NaN; NaN for a row of nothing else."""
+    """Returns the mean of each row without its NaN; NaN for a row that holds nothing else."""
     given = ~np.isnan(values)
     count = given.sum(axis=1)
     return np.where(count > 0, np.where(given, values, 0).sum(axis=1) / np.maximum(count, 1), np.nan)
 
 
 def _nanmean(values: np.ndarray) -> float:
+    """Returns the mean without NaN; NaN of nothing."""
     given = values[~np.isnan(values)]
     return float(given.mean()) if len(given) else float("nan")

@@ -1,9 +1,10 @@
-"""The comparison: every run in the workspace scored, tested against the others and put into tables."""
+"""Comparison: every run of a workspace scored, tested against the others and put into tables."""
 
 from __future__ import annotations
 
+import csv
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,46 +13,48 @@ import pandas as pd
 from musicrec.columns import TRACK, USER
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
-from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
-from musicrec.evaluation.runs import TABLE_OF_PREFIX, Run, find_runs, load_truth
-from musicrec.evaluation.scoring import of_split, score_run
-from musicrec.evaluation.seeds import over_seeds
+from musicrec.evaluation.results import Scores, result_row, results_frame, shown_rows, table_order, user_scores
+from musicrec.evaluation.runs import Run, find_runs
+from musicrec.evaluation.scoring import score_run, split_rows
+from musicrec.evaluation.seed_means import seed_means
 from musicrec.evaluation.significance import pairwise
+from musicrec.evaluation.truth import VAL, load_truth
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-VAL = "val"
-TABLES = tuple(TABLE_OF_PREFIX.values())
+_LONGEST_HEADER = 1000  # characters of a .csv file that are read to tell a comparison table from other files
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that evaluate.py found out.
+    """Everything that evaluate.py found.
 
     Attributes:
         k: the cutoff of the metrics.
         splits: the test splits, the main one first: ["test"], or ["hot_test", "cold_test"].
         runs: the scored runs by name.
         scores: run name to split (val included) to per-user metrics.
-        comparison: one row a run and test split: names, metrics, their 95 % half-widths, metrics beyond accuracy, val
+        results: one row per run and test split: names, metrics, their 95 % half-widths, metrics beyond accuracy, val
             NDCG, Size, and whether a table shows the run.
-        tables: file stem (cosine, shallow, bert; with _{split} behind it for further test splits) to a frame with
-            index embedding, the five metrics (test means) and Size, the best NDCG first.
-        significance: one row a pair of embeddings shown in one table, for every split and metric
+        titles: table (cosine, shallow, …) to title, the table with the best NDCG first.
+        tables: file stem (the table's name; with _{split} appended for further test splits) to a frame with index
+            embedding, the five metrics (test means) and Size, the best NDCG first.
+        significance: one row per pair of embeddings shown in one table, for every split and metric
             (`significance.pairwise`, corrected within each).
-        seeds: one row a setting and test split (`seeds.over_seeds`).
+        seeds: one row per setting and test split (`seed_means`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
-        warnings: a line for each file that was skipped.
+        warnings: one line per file that was skipped.
     """
 
     k: int
     splits: list[str]
     runs: dict[str, Run]
-    scores: dict[str, dict[str, pd.DataFrame]]
-    comparison: pd.DataFrame
+    scores: dict[str, Scores]
+    results: pd.DataFrame
+    titles: dict[str, str]
     tables: dict[str, pd.DataFrame]
     significance: pd.DataFrame
     seeds: pd.DataFrame
@@ -69,14 +72,16 @@ class Comparison:
         return f"NDCG@{self.k}"
 
     def shown(self, table: str | None, split: str | None = None) -> pd.DataFrame:
-        """Returns the rows of `comparison` that a table shows, the best first; None: the runs of no table."""
-        return _shown(self.comparison, table, split or self.splits[0])
+        """Returns the rows of `results` that a table shows (None: runs of no table), the best first.
+
+        Their names (the embedding, or the recommender if it reads none) are in a column `row`.
+        """
+        return shown_rows(self.results, table, split or self.splits[0])
 
     def per_user(self, table: str, split: str | None = None, metric: str | None = None) -> dict[str, np.ndarray]:
-        """Returns embedding to (users,) scores of the runs that a table shows; the same users in the same order."""
+        """Returns row name to (users,) scores of the runs that a table shows; the same users in the same order."""
         split = split or self.splits[0]
-        rows = self.shown(table, split)
-        return _per_user(rows, self.scores, split, metric or self.ndcg)
+        return user_scores(self.shown(table, split), self.scores, split, metric or self.ndcg)
 
     def pairs(self, table: str, split: str | None = None, metric: str | None = None) -> pd.DataFrame:
         """Returns the rows of `significance` of a table, split (the main one) and metric (NDCG)."""
@@ -86,11 +91,11 @@ class Comparison:
             rows = rows[rows[column] == value]
         return rows
 
-    def names(self) -> Iterable[tuple[str, str, str]]:
-        """Returns (file stem, table, split) of every table."""
+    def stems(self) -> Iterator[tuple[str, str, str]]:
+        """Yields (file stem, table, split) of every table."""
         for split in self.splits:
-            for table in TABLES:
-                stem = table if split == self.splits[0] else f"{table}_{split}"
+            for table in self.titles:
+                stem = _stem(table, split, self.splits)
                 if stem in self.tables:
                     yield stem, table, split
 
@@ -111,30 +116,19 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
         MusicrecError: no test data, or nothing in preds/ that can be scored.
     """
     truth = load_truth(workspace)
-    runs, warnings = find_runs(workspace)
+    found = find_runs(workspace)
     cold = truth["cold_test"][TRACK].to_numpy() if "cold_test" in truth else None
     beyond = BeyondAccuracy(workspace, diversity, cold) if workspace.split("train").is_file() else None
-    scores: dict[str, dict[str, pd.DataFrame]] = {}
-    rows = []
-    for run in runs:
+    scores: dict[str, Scores] = {}
+    rows: list[dict[str, object]] = []
+    warnings = list(found.skipped)
+    for run in found:
         try:
-            predictions = run.predictions()
-            of_run = score_run(workspace, run.name, truth, predictions, k, run.metadata)
-            if not of_run.keys() - {VAL}:
-                raise MusicrecError("its column split names no test split of data/*.pqt")
-            for split in of_run.keys() - {VAL}:
-                row = _row(run, split, of_run, k, bootstrap)
-                lists = of_split(predictions, split)
-                if beyond is not None and lists is not None:
-                    row |= beyond.of(ranked_lists(truth[split], lists, k), k)
-                if lists is not None and len(lists) and lists.groupby(USER).size().max() < k:
-                    log.warning(
-                        "eval.k=%d: no list of %s (%s) is that long; train with eval.top_k ≥ k", k, run.name, split
-                    )
-                rows.append(row)
-            scores[run.name] = of_run
+            scores[run.name], run_rows = _score(workspace, run, truth, beyond, k, bootstrap)
         except (MusicrecError, OSError, ValueError) as error:
             warnings.append(f"{run.path.name}: {error}")
+        else:
+            rows += run_rows
     for warning in warnings:
         log.warning("skipped preds/%s", warning)
     if not scores:
@@ -142,90 +136,86 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
             f"no run to evaluate in {workspace.preds_dir} ({len(warnings)} skipped): "
             "make one with python train.py recommender=knn embedding=musicnn"
         )
-    found = {run.name: run for run in runs if run.name in scores}
-    splits = [split for split in truth if split != VAL and any(split in of_run for of_run in scores.values())]
-    comparison = _ordered(pd.DataFrame(rows), splits, k)
-    result = Comparison(
+    runs = {run.name: run for run in found if run.name in scores}
+    splits = [split for split in truth if split != VAL and any(split in run_scores for run_scores in scores.values())]
+    results = results_frame(rows, splits, k)
+    order = table_order(results, splits, f"NDCG@{k}")
+    comparison = Comparison(
         k=k,
         splits=splits,
-        runs=found,
+        runs=runs,
         scores=scores,
-        comparison=comparison,
-        tables=_tables(comparison, splits, k),
-        significance=_significance(comparison, scores, splits, k),
-        seeds=over_seeds(comparison, found, metric_columns(k)),
+        results=results,
+        titles={table: found.families.title(table, _recommenders(results, table)) for table in order},
+        tables=_tables(results, order, splits, k),
+        significance=_significance(results, order, scores, splits, k),
+        seeds=seed_means(results, runs, metric_columns(k)),
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
-    _write(workspace, result)
-    return result
+    _write(workspace, comparison)
+    return comparison
 
 
-def _row(run: Run, split: str, scores: dict[str, pd.DataFrame], k: int, bootstrap: int) -> dict[str, object]:
-    """Returns a run's row of comparison.csv, without the metrics beyond accuracy."""
-    numbers, ndcg = summary(scores[split], bootstrap=bootstrap), f"NDCG@{k}"
-    return {
-        "run": run.name,
-        "table": run.table,
-        "recommender": run.recommender,
-        "embedding": run.embedding,
-        "seed": run.seed,
-        "split": split,
-        **numbers.loc["mean"],
-        **{f"{metric} conf": numbers.loc["conf", metric] for metric in metric_columns(k)},
-        f"{VAL} {ndcg}": scores[VAL][ndcg].mean() if VAL in scores else float("nan"),
-        "Size": run.size,
-        "users": len(scores[split]),
-    }
+def _recommenders(results: pd.DataFrame, table: str) -> list[str]:
+    """Returns the recommenders whose runs belong to a table."""
+    return results.loc[results["table"] == table, "recommender"].tolist()
 
 
-def _ordered(frame: pd.DataFrame, splits: list[str], k: int) -> pd.DataFrame:
-    """Returns the rows sorted by split, table and NDCG, with a column `shown`."""
-    ndcg = f"NDCG@{k}"
-    frame = frame.astype({"Size": "Int64", "seed": "Int64", "table": object})
-    # Runs without a val score come last and never win on their test score; the name decides what is left.
-    best = frame.sort_values([f"{VAL} {ndcg}", "run"], ascending=[False, True])
-    best = best.drop_duplicates(["split", "table", "embedding"])
-    frame["shown"] = frame.index.isin(best.index) & frame["table"].notna()
-    places = {table: place for place, table in enumerate(TABLES)}
-    frame["place"] = frame["table"].map(lambda table: places.get(table, len(places)))
-    frame["split"] = pd.Categorical(frame["split"], splits)
-    frame = frame.sort_values(["split", "place", ndcg, "run"], ascending=[True, True, False, True])
-    return frame.drop(columns="place").astype({"split": object}).reset_index(drop=True)
+def _score(
+    workspace: Workspace,
+    run: Run,
+    truth: Mapping[str, pd.DataFrame],
+    beyond: BeyondAccuracy | None,
+    k: int,
+    bootstrap: int,
+) -> tuple[Scores, list[dict[str, object]]]:
+    """Returns a run's scores and its rows of results, one per test split; writes its metrics files."""
+    predictions = run.predictions()
+    scores = score_run(workspace, run.name, truth, predictions, k, {} if run.foreign else run.info.to_json())
+    if not scores.keys() - {VAL}:
+        raise MusicrecError("its column split names no test split of data/*.pqt")
+    rows = []
+    for split in (split for split in scores if split != VAL):
+        row = result_row(run, split, scores, k, bootstrap)
+        lists = split_rows(predictions, split)
+        if beyond is not None and lists is not None:
+            row |= beyond.measure(ranked_lists(truth[split], lists, k), k)
+        if lists is not None and len(lists) and lists.groupby(USER).size().max() < k:
+            log.warning(
+                "eval.k=%d: all lists of %s (%s) are shorter; train with eval.top_k of at least k", k, run.name, split
+            )
+        rows.append(row)
+    return scores, rows
 
 
-def _shown(comparison: pd.DataFrame, table: str | None, split: str) -> pd.DataFrame:
-    rows = comparison[comparison["split"] == split]
-    return rows[rows["table"].isna() if table is None else (rows["table"] == table) & rows["shown"]]
+def _stem(table: str, split: str, splits: Sequence[str]) -> str:
+    """Returns the file stem of a table: its name, with the split unless that is the main one."""
+    return table if split == splits[0] else f"{table}_{split}"
 
 
-def _per_user(
-    rows: pd.DataFrame, scores: dict[str, dict[str, pd.DataFrame]], split: str, metric: str
-) -> dict[str, np.ndarray]:
-    pairs = zip(rows["embedding"], rows["run"], strict=True)
-    return {embedding: scores[run][split][metric].to_numpy() for embedding, run in pairs}
-
-
-def _tables(comparison: pd.DataFrame, splits: list[str], k: int) -> dict[str, pd.DataFrame]:
+def _tables(results: pd.DataFrame, order: Sequence[str], splits: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
+    """Returns file stem to the frame of a comparison table."""
     tables = {}
     for split in splits:
-        for table in TABLES:
-            rows = _shown(comparison, table, split)
+        for table in order:
+            rows = shown_rows(results, table, split)
             if len(rows):
-                stem = table if split == splits[0] else f"{table}_{split}"
-                tables[stem] = rows.set_index("embedding")[[*metric_columns(k), "Size"]]
+                columns = rows.set_index("row")[[*metric_columns(k), "Size"]]
+                tables[_stem(table, split, splits)] = columns.rename_axis("embedding")
     return tables
 
 
 def _significance(
-    comparison: pd.DataFrame, scores: dict[str, dict[str, pd.DataFrame]], splits: list[str], k: int
+    results: pd.DataFrame, order: Sequence[str], scores: Mapping[str, Scores], splits: Sequence[str], k: int
 ) -> pd.DataFrame:
-    frames = []
+    """Returns the tests of all pairs within each table, split and metric."""
+    frames = [pairwise({}).assign(table="", split="", metric="")]
     for split in splits:
-        for table in TABLES:
-            rows = _shown(comparison, table, split)
+        for table in order:
+            rows = shown_rows(results, table, split)
             for metric in metric_columns(k):
-                pairs = pairwise(_per_user(rows, scores, split, metric))
+                pairs = pairwise(user_scores(rows, scores, split, metric))
                 frames.append(pairs.assign(table=table, split=split, metric=metric))
     # Frames without a pair have no types to keep.
     frame = pd.concat([pairs for pairs in frames if len(pairs)] or frames, ignore_index=True)
@@ -233,15 +223,25 @@ def _significance(
     return frame[[*leading, *frame.columns.drop(leading)]]
 
 
-def _write(workspace: Workspace, result: Comparison) -> None:
-    for name in ("comparison", "significance", "seeds"):
-        with atomic_path(workspace.root / f"{name}.csv") as temporary:
-            getattr(result, name).to_csv(temporary, index=False)
-    for stem, frame in result.tables.items():
+def _write(workspace: Workspace, comparison: Comparison) -> None:
+    """Writes comparison.csv, significance.csv, seeds.csv and the tables; warns of tables without a run."""
+    whole = {"comparison": comparison.results, "significance": comparison.significance, "seeds": comparison.seeds}
+    for stem, frame in whole.items():
         with atomic_path(workspace.root / f"{stem}.csv") as temporary:
-            frame.to_csv(temporary, index_label="embedding")
-    for table in TABLES:
-        path = workspace.root / f"{table}.csv"
-        if table not in result.tables and path.exists():
-            result.warnings.append(f"{path.name} is of an earlier evaluation: preds/ has no such run now")
-            log.warning(result.warnings[-1])
+            frame.to_csv(temporary, index=False)
+    for stem, frame in comparison.tables.items():
+        with atomic_path(workspace.root / f"{stem}.csv") as temporary:
+            frame.to_csv(temporary)
+    for stem in _old_tables(workspace):
+        if stem not in comparison.tables:
+            comparison.warnings.append(f"{stem}.csv is from an earlier evaluation: preds/ has no such run now")
+            log.warning(comparison.warnings[-1])
+
+
+def _old_tables(workspace: Workspace) -> Iterator[str]:
+    """Yields the file stems of the comparison tables in a workspace, those of earlier evaluations included."""
+    for path in sorted(workspace.root.glob("[!.]*.csv")):
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            header = next(csv.reader([file.readline(_LONGEST_HEADER)]), [])
+        if header[:1] == ["embedding"] and header[-1] == "Size":
+            yield path.stem

@@ -1,9 +1,10 @@
-"""How sure a mean is: Student's t interval, over users or over seeds, and the bootstrap as an alternative to it."""
+"""Confidence intervals of means: Student's t and bootstrap."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from musicrec.columns import USER
 
@@ -16,8 +17,6 @@ def half_width(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
     >>> half_width(np.array([1.0, 2.0, 3.0])).round(4)
     np.float64(2.4841)
     """
-    from scipy.stats import t
-
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
@@ -27,20 +26,24 @@ def half_width(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return t.ppf((1 + level) / 2, len(values) - 1) * standard_error
 
 
-def bootstrap_half_width(values: np.ndarray, level: float = LEVEL, samples: int = 2000, seed: int = 0) -> np.ndarray:
-    """Returns half the width of the percentile interval of the mean along the first axis over resampled users.
+def bootstrap_interval(
+    values: np.ndarray, level: float = LEVEL, samples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both ends of the percentile interval of the mean along the first axis, NaN for fewer than 2 values.
 
-    No normality is assumed; for thousands of users it agrees with `half_width`. Efron & Tibshirani 1993, chapter 13.
+    No normality is assumed: the ends lie unequally far from the mean where the values are skewed; for thousands of
+    users they agree with `half_width`. Efron & Tibshirani 1993, chapter 13.
 
     Args:
         values: (users,) or (users, metrics).
         level: of the interval.
-        samples: how many resamples.
+        samples: number of resamples of the users.
         seed: of the resampling.
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2:
-        return np.full(values.shape[1:], np.nan)
+        nothing = np.full(values.shape[1:], np.nan)
+        return nothing, nothing
     generator = np.random.default_rng(seed)
     share = np.full(len(values), 1 / len(values))
     # A resample is how often each user was drawn: (samples, users) counts, in blocks that stay small.
@@ -49,14 +52,16 @@ def bootstrap_half_width(values: np.ndarray, level: float = LEVEL, samples: int 
         for start in range(0, samples, 100)
     ]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return (high - low) / 2
+    return low, high
 
 
 def summary(scores: pd.DataFrame, *, bootstrap: int = 0) -> pd.DataFrame:
-    """Returns rows `mean` and `conf` (95 % half-width) of per-user scores, one column a metric.
+    """Returns rows `mean` and `conf` (half-width of the 95 % interval) of per-user scores, one column per metric.
+
+    With the bootstrap also rows `low` and `high`, the ends of the interval.
 
     Args:
-        scores: user_id and one column a metric, one row a user.
+        scores: user_id and one column per metric, one row per user.
         bootstrap: number of resamples; 0 = Student's t.
 
     >>> summary(pd.DataFrame({"user_id": [1, 2, 3], "NDCG@5": [1.0, 2.0, 3.0]})).round(2)
@@ -66,5 +71,10 @@ def summary(scores: pd.DataFrame, *, bootstrap: int = 0) -> pd.DataFrame:
     """
     metrics = scores.drop(columns=USER)
     values = metrics.to_numpy(dtype=np.float64)
-    conf = bootstrap_half_width(values, samples=bootstrap) if bootstrap else half_width(values)
-    return pd.DataFrame([values.mean(axis=0), conf], index=["mean", "conf"], columns=metrics.columns)
+    rows = {"mean": values.mean(axis=0)}
+    if bootstrap:
+        low, high = bootstrap_interval(values, samples=bootstrap)
+        rows |= {"conf": (high - low) / 2, "low": low, "high": high}
+    else:
+        rows["conf"] = half_width(values)
+    return pd.DataFrame(list(rows.values()), index=list(rows), columns=metrics.columns)

@@ -1,13 +1,12 @@
 """Per-user ranking metrics, equal to the PyPI package rs-metrics 0.6.0, as pure functions on ranked ids.
 
-Only ids and their order count: scores are never looked at, so a list with negative scores is worth as much as any
-other. Everything is computed from a hit matrix, (users, positions) bool: is the item there in the user's truth?
+Only ids and their order count; scores are never read, so negative ones do no harm. Everything is computed from a hit
+matrix, (users, positions) bool: is the item there in the user's truth?
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +47,7 @@ def reciprocal_rank(hits: np.ndarray) -> np.ndarray:
 
 
 def precision(hits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Returns hits / length of the list given (at most k, and not k: rs-metrics' meaning); 0.0 for an empty list.
+    """Returns hits / length of the list (at most k), as rs-metrics defines it; 0.0 for an empty list.
 
     >>> precision(np.array([[True, False, False], [False, False, False]]), lengths=np.array([2, 0]))
     array([0.5, 0. ])
@@ -66,7 +65,7 @@ def recall(hits: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 
 
 def ndcg(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Returns the discounted gain, 1 / log2(1 + position) a hit, over that of min(relevant, k) hits in front.
+    """Returns the discounted gain, 1 / log2(1 + position) per hit, over that of min(relevant, k) hits in front.
 
     >>> ndcg(np.array([[True, False], [False, True]]), relevant=np.array([1, 1]), k=2).round(4)
     array([1.    , 0.6309])
@@ -98,26 +97,34 @@ def all_metrics(hits: np.ndarray, lengths: np.ndarray, relevant: np.ndarray, k: 
 
 @dataclass(frozen=True)
 class RankedLists:
-    """The first k recommendations of every truth user against what the user really played."""
+    """The first k recommendations of every truth user and which of them are hits.
 
-    users: np.ndarray  # (users,) the truth's user ids, sorted
-    items: np.ndarray  # (users, width ≤ k) int64 item ids in order of rank, -1 after a list's end
-    hits: np.ndarray  # (users, width) bool
-    relevant: np.ndarray  # (users,) size of the truth
+    Attributes:
+        users: (users,) the truth's user ids, sorted.
+        items: (users, width ≤ k) int64 item ids in order of rank, -1 after the end of a list.
+        hits: (users, width) bool.
+        relevant: (users,) size of each user's truth.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    hits: np.ndarray
+    relevant: np.ndarray
 
     @property
     def lengths(self) -> np.ndarray:
+        """Returns (users,) the length of each list."""
         return (self.items >= 0).sum(axis=1)
 
 
 def ranked_lists(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> RankedLists:
-    """Returns the lists and hits of the truth's users; users without a truth are left out.
+    """Returns the lists and hits of the truth's users; users without held-out tracks are left out.
 
     Args:
         truth: user_id, track_id; distinct pairs.
         predictions: user_id, item_id (track idx ≥ 0), rank; rows in any order: a list is ordered by rank. Gaps in the
             ranks and a first rank other than 1 change nothing.
-        k: how many of each list count.
+        k: length to which lists are cut.
 
     Raises:
         MusicrecError: a missing column, an id or rank that is missing or not a number, a repeated item or rank in a
@@ -142,7 +149,7 @@ def ranked_lists(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> Rank
     tied = np.flatnonzero(same_user & (ranks[1:] == ranks[:-1]))
     if len(tied):
         user, rank = users[rows[tied[0]]], ranks[tied[0]]
-        raise MusicrecError(f"user {user} has rank {rank:g} twice; a rank may occur once a user")
+        raise MusicrecError(f"user {user} has rank {rank:g} twice; ranks must be unique per user")
 
     tracks = _integers(truth[TRACK])
     base = int(max(items.max(initial=0), tracks.max(initial=0))) + 1
@@ -150,7 +157,7 @@ def ranked_lists(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> Rank
     repeated = np.flatnonzero(keys.duplicated())
     if len(repeated):
         user, item = users[rows[repeated[0]]], items[repeated[0]]
-        raise MusicrecError(f"user {user} has item {item} twice; an item may occur once a user")
+        raise MusicrecError(f"user {user} has item {item} twice; items must be unique per user")
     is_hit = keys.isin(codes * base + tracks).to_numpy()
 
     counts = np.bincount(rows, minlength=len(users))
@@ -165,7 +172,7 @@ def ranked_lists(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> Rank
 
 
 def per_user(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Returns user_id and the five metrics at k, one row a truth user, sorted by user_id.
+    """Returns user_id and the five metrics at k, one row per truth user, sorted by user_id.
 
     A user without predictions scores 0 in everything. See `ranked_lists` for the arguments and errors.
 
@@ -180,8 +187,8 @@ def per_user(truth: pd.DataFrame, predictions: pd.DataFrame, k: int) -> pd.DataF
     return pd.DataFrame({USER: lists.users, **all_metrics(lists.hits, lists.lengths, lists.relevant, k)})
 
 
-def _like(users: Any, others: pd.Series) -> pd.Series:
-    """Returns `others` in the type of `users`, so that equal ids are found equal whatever wrote the file."""
+def _like(users: np.ndarray | pd.Index, others: pd.Series) -> pd.Series:
+    """Returns `others` in the type of `users`, so that ids compare equal whichever program wrote the file."""
     kind = pd.api.types.infer_dtype(users, skipna=False)
     others_kind = pd.api.types.infer_dtype(others, skipna=False)
     if isinstance(others.dtype, pd.CategoricalDtype):
@@ -204,7 +211,7 @@ def _like(users: Any, others: pd.Series) -> pd.Series:
 
 
 def _positions(users: pd.Index, column: pd.Series) -> np.ndarray:
-    """Returns where each row's user stands in `users`, -1 if nowhere; a user's rows in succession are one look-up."""
+    """Returns the index of each row's user in `users`, -1 if absent; consecutive rows of a user are one look-up."""
     if column.empty:
         return np.empty(0, dtype=np.int64)
     values = column.array

@@ -1,161 +1,135 @@
-"""What lies in a workspace to be evaluated: the held-out truth and the runs' predictions, ours and foreign ones."""
+"""Runs: the predictions files of a workspace, ours and those of other programs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from musicrec.columns import ITEM, RANK, SPLIT, TRACK, USER
-from musicrec.errors import MusicrecError
+from musicrec.columns import ITEM, RANK, SPLIT, USER
+from musicrec.errors import MusicrecError, first_line
+from musicrec.evaluation.families import Families
+from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.files import file_hash, parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace
-
-# The table of a run by the prefix of its name, for files without our metadata.
-TABLE_OF_PREFIX = {"knn": "cosine", "shallow": "shallow", "bert": "bert"}
-
-PREPARE = "python prepare.py (with the same data=… and paths.root=…)"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One preds/{name}.pqt and what it says of itself; a foreign file says nothing but its name."""
+    """One `preds/{name}.pqt`; of a foreign file only what its name tells is known.
 
-    name: str
+    Attributes:
+        path: the predictions file.
+        info: what it says of itself, or what its name does.
+        foreign: whether another program wrote it.
+    """
+
     path: Path
-    recommender: str
-    embedding: str
-    table: str | None  # cosine | shallow | bert; None: only in comparison.csv
-    size: int | None = None  # embedding dimension
-    seed: int | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path) -> Run:
-        """Returns the run of a predictions file, from its metadata or, without any, from the prefix of its name."""
-        name = path.stem
-        metadata = _metadata(path)
-        if "run" in metadata:
-            return cls(
-                name=name,
-                path=path,
-                recommender=str(metadata.get("recommender", "")),
-                embedding=str(metadata.get("embedding") or ""),
-                table=table if (table := metadata.get("table")) in TABLE_OF_PREFIX.values() else None,
-                size=metadata.get("size"),
-                seed=metadata.get("seed"),
-                settings=metadata.get("settings") or {},
-                metadata=metadata,
-            )
-        prefix, _, rest = name.partition("_")
-        if prefix in TABLE_OF_PREFIX and rest:
-            return cls(name, path, recommender=prefix, embedding=rest, table=TABLE_OF_PREFIX[prefix])
-        return cls(name, path, recommender=name, embedding="", table=None)
+    info: PredictionInfo
+    foreign: bool = False
 
     @property
-    def foreign(self) -> bool:
-        """Returns whether another program wrote the file."""
-        return not self.metadata
+    def name(self) -> str:
+        """Returns the name of the run, that of its file."""
+        return self.path.stem
 
     def predictions(self) -> pd.DataFrame:
         """Returns user_id, item_id, rank (and split) as given, unchecked."""
-        import pyarrow.parquet as pq
-
         names = pq.read_schema(self.path).names
         return pd.read_parquet(self.path, columns=[name for name in (USER, ITEM, RANK, SPLIT) if name in names])
 
 
-def load_truth(workspace: Workspace) -> dict[str, pd.DataFrame]:
-    """Returns user_id, track_id of every held-out split: all data/*.pqt but train, val first.
+@dataclass(frozen=True)
+class FoundRuns:
+    """The runs of a workspace.
 
-    Raises:
-        MusicrecError: no split but val, an unreadable file, a missing column, no row in any test split.
+    Attributes:
+        runs: those whose predictions are valid for the workspace's data, sorted by file name.
+        skipped: one line per file that was skipped.
+        families: what is known of their recommenders.
     """
-    paths = {path.stem: path for path in sorted(workspace.data_dir.glob("[!.]*.pqt")) if path.stem != "train"}
-    if not paths.keys() - {"val"}:
-        raise MusicrecError(f"{workspace.split('test')} is missing: make it with {PREPARE}")
-    order = sorted(paths, key=lambda name: (name != "val", name != "test", name != "hot_test", name))
-    truth = {name: read_pairs(paths[name]) for name in order}
-    tracks = _track_index(workspace)
-    if tracks is not None:
-        for path in paths.values():
-            tracks.check(_metadata(path), path, PREPARE)
-    if all(frame.empty for name, frame in truth.items() if name != "val"):
-        raise MusicrecError(f"no test user in {workspace.data_dir}: choose another data.test date and run {PREPARE}")
-    return truth
+
+    runs: list[Run]
+    skipped: list[str]
+    families: Families
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
 
 
-def _track_index(workspace: Workspace) -> TrackIndex | None:
-    """Returns the track index; None if the workspace has only data/ and preds/."""
-    return TrackIndex.load(workspace.track_index) if workspace.track_index.exists() else None
+def find_runs(workspace: Workspace) -> FoundRuns:
+    """Returns the runs in `preds/`.
 
-
-def read_pairs(path: Path) -> pd.DataFrame:
-    """Returns the user_id and track_id columns of a split file; MusicrecError if that cannot be done."""
-    import pyarrow as pa
-
-    try:
-        return pd.read_parquet(path, columns=[USER, TRACK])
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise MusicrecError(f"{path} cannot be read ({_first_sentence(error)}): make it with {PREPARE}") from error
-
-
-def find_runs(workspace: Workspace) -> tuple[list[Run], list[str]]:
-    """Returns the runs whose predictions are valid for the workspace's data, and a line for each file skipped.
-
-    Skipped are files that cannot be read (half-written ones), and those whose metadata names another track index or
-    other data than the workspace has now. Only data/ and preds/ are needed; the track index is checked if it is there.
+    Skipped are files that cannot be read (incomplete ones), and those whose metadata names another track index or
+    other data than the workspace has now. Only data/ and preds/ are needed; the track index is checked if it exists.
     """
-    runs, skipped = [], []
-    tracks = _track_index(workspace)
-    splits = {path.stem: file_hash(path) for path in workspace.data_dir.glob("[!.]*.pqt")}
+    infos: dict[Path, PredictionInfo | None] = {}
+    skipped: dict[Path, str] = {}
     for path in sorted(workspace.preds_dir.glob("*.pqt")):
         if path.name.startswith("."):
-            skipped.append(f"{path.name}: half-written, the temporary file of a run in progress or killed")
+            skipped[path] = "incomplete: the temporary file of a run that is in progress or was killed"
             continue
         try:
-            run = Run.open(path)
-            made_with = run.metadata.get("inputs", {}).get("splits", splits)
-            if any(made_with.get(split) != digest for split, digest in splits.items()):
-                raise MusicrecError("stale, made with other data than data/*.pqt holds now")
-            _check_tracks(run, workspace, tracks)
+            infos[path] = PredictionInfo.from_json(_metadata(path))
         except MusicrecError as error:
-            skipped.append(f"{path.name}: {error}; train the run again or remove the file")
+            skipped[path] = str(error)
+    families = Families(info for info in infos.values() if info is not None)
+    check = _Check(workspace)
+    runs = []
+    for path, info in infos.items():
+        if info is None:
+            recommender, embedding = families.parse(path.stem)
+            table = families.table(recommender) if embedding else None
+            run = Run(path, PredictionInfo(path.stem, recommender, table, embedding=embedding), foreign=True)
+        else:
+            run = Run(path, info)
+        try:
+            check(run)
+        except MusicrecError as error:
+            skipped[path] = str(error)
         else:
             runs.append(run)
-    return runs, skipped
+    lines = [f"{path.name}: {why}; train the run again or remove the file" for path, why in sorted(skipped.items())]
+    return FoundRuns(runs, lines, families)
 
 
-def _check_tracks(run: Run, workspace: Workspace, tracks: TrackIndex | None) -> None:
-    """Raises MusicrecError if a run's track idx do not mean what those of data/*.pqt mean."""
-    if "tracks_hash" not in run.metadata:
-        return
-    try:
-        if tracks is not None:
-            tracks.check(run.metadata, run.path, "")
+class _Check:
+    """Refuses runs that were made with other data or another track index than a workspace has now."""
+
+    def __init__(self, workspace: Workspace):
+        index = workspace.track_index
+        self._tracks = TrackIndex.load(index) if index.exists() else None
+        paths = sorted(workspace.data_dir.glob("[!.]*.pqt"))
+        self._splits = {path.stem: file_hash(path) for path in paths}
+        self._first_split = paths[0] if paths else None
+
+    def __call__(self, run: Run) -> None:
+        """Raises MusicrecError if the run is stale."""
+        splits = run.info.splits
+        if splits is not None and any(splits.get(name) != digest for name, digest in self._splits.items()):
+            raise MusicrecError("stale, made with other data than data/*.pqt holds now")
+        stamp = run.info.stamp
+        if not stamp:
             return
-    except MusicrecError:
-        raise MusicrecError("stale, made with another trackid_sorted.csv") from None
-    # Another number of tracks may be the same index, extended: without the index nobody can tell.
-    stamp = _metadata(min(workspace.data_dir.glob("[!.]*.pqt")))
-    if stamp.get("tracks") == run.metadata.get("tracks") and stamp.get("tracks_hash") != run.metadata["tracks_hash"]:
-        raise MusicrecError("stale, made with another trackid_sorted.csv than data/*.pqt")
+        if self._tracks is not None:
+            try:
+                self._tracks.check(stamp, run.path, "")
+            except MusicrecError:
+                raise MusicrecError("stale, made with another trackid_sorted.csv") from None
+        elif self._first_split is not None:
+            # Another number of tracks may be the same index, extended: that cannot be decided without the index.
+            of_split = _metadata(self._first_split)
+            if of_split.get("tracks") == stamp["tracks"] and of_split.get("tracks_hash") != stamp["tracks_hash"]:
+                raise MusicrecError("stale, made with another trackid_sorted.csv than data/*.pqt")
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    """Returns a parquet file's metadata; MusicrecError if the file is half-written or something else."""
-    import pyarrow as pa
-
+def _metadata(path: Path) -> dict[str, object]:
+    """Returns a parquet file's metadata; MusicrecError if the file is incomplete or not parquet."""
     try:
         return parquet_metadata(path)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise MusicrecError(f"half-written or not parquet ({_first_sentence(error)})") from error
-
-
-def _first_sentence(error: Exception) -> str:
-    """Returns the first sentence of an error's message."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(". ")[0].rstrip(".")
+        raise MusicrecError(f"incomplete or not parquet ({first_line(error).split('. ')[0].rstrip('.')})") from error

@@ -14,7 +14,7 @@ from musicrec.files import atomic_path, write_parquet
 from musicrec.workspace import Workspace
 
 
-def of_split(predictions: pd.DataFrame, split: str) -> pd.DataFrame | None:
+def split_rows(predictions: pd.DataFrame, split: str) -> pd.DataFrame | None:
     """Returns the rows meant for a split: all if there is no `split` column, None if the column never names it."""
     if SPLIT not in predictions:
         return predictions
@@ -39,14 +39,14 @@ def score_run(
         predictions: user_id, item_id, rank; with a `split` column each split is scored on its own rows, and left out
             if it has none.
         k: the cutoff.
-        metadata: stored in the .pqt, usually that of the predictions.
+        metadata: stored in the .pqt, usually that of the predictions (`PredictionInfo.to_json`).
 
     Raises:
         MusicrecError: predictions that cannot be scored (`ranked_lists`).
     """
     scores = {}
     for split, frame in truth.items():
-        rows = of_split(predictions, split)
+        rows = split_rows(predictions, split)
         if rows is None or frame.empty:
             continue
         scores[split] = per_user(frame, rows, k)

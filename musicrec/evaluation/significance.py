@@ -1,15 +1,20 @@
-"""Who really beats whom: paired tests on per-user scores between the embeddings under one recommender."""
+"""Paired significance tests between embeddings on per-user scores (t, Wilcoxon, Holm), and critical differences."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import friedmanchisquare, rankdata, ttest_rel, wilcoxon
+
+from musicrec.evaluation.confidence import LEVEL
 
 ALPHA = 0.05
+PAIRED = ("difference", "low", "high", "p_t", "p_wilcoxon", "effect")
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -35,41 +40,58 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
 
     Returns:
         difference: mean of first - second.
+        low, high: its 95 % interval (Student's t); NaN for a single user.
         p_t: paired t test, two-sided.
         p_wilcoxon: signed-rank test, two-sided, normal approximation; zero differences take part in the ranking (Pratt
             1959), because most users may score 0 with both.
         effect: Cohen's d of the differences, mean / standard deviation (0.2 small, 0.5 medium, 0.8 large).
     """
-    from scipy.stats import t, wilcoxon
-
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    users = len(differences)
-    mean = differences.mean(axis=0) if users else np.full(differences.shape[1:], np.nan)
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    differences = first - second
+    mean = differences.mean(axis=0) if len(differences) else np.full(differences.shape[1:], np.nan)
+    if len(differences) < 2:
+        unknown, untested = np.full_like(mean, np.nan), np.ones_like(mean)
+        return {
+            "difference": mean,
+            "low": unknown,
+            "high": unknown,
+            "p_t": untested,
+            "p_wilcoxon": untested,
+            "effect": np.zeros_like(mean),
+        }
     alike = ~differences.any(axis=0)
-    if users < 2:
-        untested = np.ones_like(mean)
-        return {"difference": mean, "p_t": untested, "p_wilcoxon": untested, "effect": np.zeros_like(mean)}
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         # The same difference for every user: an infinite effect that no t test can doubt. No difference: none.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         effect = np.where(alike, 0.0, mean / differences.std(axis=0, ddof=1))
-        p_t = 2 * t.sf(np.abs(effect) * np.sqrt(users), users - 1)
+        test = ttest_rel(first, second, axis=0)
+        interval = test.confidence_interval(LEVEL)
+        p_t = np.where(np.isinf(effect), 0.0, np.where(alike, 1.0, test.pvalue))
         p_wilcoxon = wilcoxon(np.where(alike, 1.0, differences), zero_method="pratt", method="approx", axis=0).pvalue
-    return {"difference": mean, "p_t": p_t, "p_wilcoxon": np.where(alike, 1.0, p_wilcoxon), "effect": effect}
+    certain = alike | np.isinf(effect)
+    return {
+        "difference": mean,
+        "low": np.where(certain, mean, interval.low),
+        "high": np.where(certain, mean, interval.high),
+        "p_t": p_t,
+        "p_wilcoxon": np.where(alike, 1.0, p_wilcoxon),
+        "effect": effect,
+    }
 
 
 def pairwise(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Returns one row a pair of systems: first, second, difference, p_t, p_wilcoxon (Holm-corrected), effect.
+    """Returns one row per pair of systems: first, second and the columns of `paired_tests`, p values Holm-corrected.
 
     Args:
         scores: system to (users,) scores of one metric, the same users in the same order.
     """
     pairs = list(combinations(scores, 2))
     if not pairs:
-        return pd.DataFrame(columns=["first", "second", "difference", "p_t", "p_wilcoxon", "effect"])
+        return pd.DataFrame(columns=["first", "second", *PAIRED])
     first, second = (np.stack([scores[name] for name in names], axis=1) for names in zip(*pairs, strict=True))
     tests = paired_tests(first, second)
     corrected = {name: holm(tests[name]) for name in ("p_t", "p_wilcoxon")}
-    return pd.DataFrame(pairs, columns=["first", "second"]).assign(**{**tests, **corrected})
+    return pd.DataFrame(pairs, columns=["first", "second"]).assign(**tests | corrected)
 
 
 @dataclass(frozen=True)
@@ -90,15 +112,13 @@ class CriticalDifference:
 def critical_difference(
     scores: Mapping[str, np.ndarray], pairs: pd.DataFrame, alpha: float = ALPHA
 ) -> CriticalDifference:
-    """Returns mean ranks and the groups that cannot be told apart.
+    """Returns mean ranks and the groups whose members do not differ significantly.
 
     Args:
         scores: system to (users,) scores of one metric.
         pairs: what `pairwise` returned for them.
         alpha: level of the Wilcoxon-Holm tests.
     """
-    from scipy.stats import friedmanchisquare, rankdata
-
     names = list(scores)
     ranks = rankdata([-np.asarray(scores[name]) for name in names], axis=0).mean(axis=1)
     ordered = pd.Series(ranks, index=names).sort_values(kind="stable")
@@ -128,6 +148,6 @@ def worse_than_best(means: pd.Series, pairs: pd.DataFrame, alpha: float = ALPHA)
         alpha: level of the tests.
     """
     best = means.idxmax()
-    of_best = pairs[(pairs["first"] == best) | (pairs["second"] == best)]
-    rejected = of_best[of_best["p_t"] < alpha]
+    with_best = pairs[(pairs["first"] == best) | (pairs["second"] == best)]
+    rejected = with_best[with_best["p_t"] < alpha]
     return (set(rejected["first"]) | set(rejected["second"])) - {best}

@@ -1,33 +1,30 @@
-"""The comparison in W&B: one summary run a sweep, with the table and the plots, offline too."""
+"""Logs the comparison to W&B: one summary run per sweep with the tables and the plots, offline too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from musicrec.evaluation.comparison import Comparison
-from musicrec.evaluation.report.plots import Plot
-
-if TYPE_CHECKING:
-    from musicrec.tracking.wandb_runs import RunLogger
+from musicrec.evaluation.report.plots.draw import Plot
+from musicrec.tracking.wandb_runs import RunLogger, finish_wandb
 
 
 def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callable[..., RunLogger | None]) -> int:
-    """Returns the number of summary runs logged: one for every sweep in the comparison, one for all other runs.
+    """Returns the number of summary runs logged: one per sweep in the comparison, one for all other runs.
 
     Args:
         comparison: what `compare` returned.
-        plots: what `plots.draw` returned; curves of single runs are left to those runs.
-        start: makes a W&B logger from the keywords run, job_type, tags and, for a sweep, group; None where W&B is off.
+        plots: what `draw` returned; curves of single runs are left to those runs.
+        start: makes a W&B logger from the keywords run, job_type, tags and, for a sweep, group; returns None if W&B is
+            off.
     """
-    import wandb
-
-    from musicrec.tracking.wandb_runs import finish_wandb
+    import wandb  # noqa: PLC0415  takes a second, and is optional
 
     shared = [plot for plot in plots if not plot.name.startswith("curves_")]
-    sweeps = {name: run.metadata.get("sweep") for name, run in comparison.runs.items()}
+    sweeps = {name: run.info.sweep for name, run in comparison.runs.items()}
     logged = 0
     for sweep in sorted(set(sweeps.values()), key=lambda sweep: (sweep is not None, sweep)):
         # Without a sweep the group is what the configuration says.
@@ -36,8 +33,8 @@ def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callabl
         logger = start(run=name, job_type="evaluate", tags=["comparison"], **group)
         if logger is None:
             return logged
-        names = [name for name, of in sweeps.items() if of == sweep]
-        rows = comparison.comparison[comparison.comparison["run"].isin(names)]
+        names = [name for name, run_sweep in sweeps.items() if run_sweep == sweep]
+        rows = comparison.results[comparison.results["run"].isin(names)]
         content: dict[str, Any] = {"comparison": wandb.Table(dataframe=_plain(rows))}
         for stem, table in comparison.tables.items():
             content[stem] = wandb.Table(dataframe=_plain(table.reset_index()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.scoring import score_run
 from musicrec.files import write_parquet, write_text
 from musicrec.recommenders.configure import make_recommender, training_settings
@@ -105,8 +106,8 @@ def train_run(
             result = fit(cfg, run, model, loggers.opened, resume=record.resumes)
             if not main:
                 return None  # the other processes of trainer=ddp help to train only
-            metadata = _metadata(cfg, run, result.model, embedding, vectors.shape[1], tracks)
-            _write(output, result.model, data, metadata, int(cfg.eval.top_k), k)
+            info = _metadata(cfg, run, result.model, embedding, vectors.shape[1], tracks)
+            _write(output, result.model, data, info, int(cfg.eval.top_k), k)
             loggers.log_final(results.final_metrics(output, run.name, data), result.steps)
     run.finish(record, time.monotonic() - started)
     return results.report(output, run.name, data, k)
@@ -188,32 +189,32 @@ def _described(cfg: DictConfig, data: SplitData, vectors: np.ndarray) -> dict[st
 
 def _metadata(
     cfg: DictConfig, run: Run, model: Recommender, embedding: Embedding, size: int, tracks: TrackIndex
-) -> dict[str, Any]:
+) -> PredictionInfo:
     """Returns what the predictions file says about the run."""
-    return {
-        "run": run.name,
-        "recommender": run.recommender,
-        "embedding": embedding.name,
-        "size": int(size),
-        "seed": int(cfg.seed),
-        "table": model.table,
-        "title": model.title,
+    return PredictionInfo(
+        run=run.name,
+        recommender=run.recommender,
+        table=model.table,
+        title=model.title,
+        embedding=embedding.name,
+        size=int(size),
+        seed=int(cfg.seed),
+        sweep=sweep(),
+        inputs=run.inputs,
+        settings=run.settings,
         **tracks.stamp(),
-        "sweep": sweep(),
-        "inputs": run.inputs,
-        "settings": run.settings,
-    }
+    )
 
 
 def _write(
-    output: Workspace, model: Recommender, data: SplitData, metadata: Mapping[str, Any], top_k: int, k: int
+    output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: int
 ) -> None:
     """Writes model embeddings, predictions and per-user metrics.
 
     run.json says "finished" after that: a run killed here is scored again from its checkpoint.
     """
-    name = metadata["run"]
+    name, metadata = info.run, info.to_json()
     predictions = results.predictions(model, data, top_k)
     results.write_model_embeddings(output, name, model, data)
-    write_parquet(predictions, output.predictions(name), dict(metadata))
-    score_run(output, name, data.truth, predictions, k, dict(metadata))
+    write_parquet(predictions, output.predictions(name), metadata)
+    score_run(output, name, data.truth, predictions, k, metadata)

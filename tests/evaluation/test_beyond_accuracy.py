@@ -9,17 +9,17 @@ from musicrec.evaluation.beyond_accuracy import Listening, coverage, diversity, 
 from musicrec.evaluation.metrics import ranked_lists
 
 TRAIN = pd.DataFrame({"user_id": list("aaabbc"), "track_id": [0, 1, 2, 0, 1, 0]})
-LISTENING = Listening.of(TRAIN)
+LISTENING = Listening.from_train(TRAIN)
 
 
-def test_listening():
+def test_listening() -> None:
     assert LISTENING.users == 3
     np.testing.assert_allclose(LISTENING.popularity, [1, 2 / 3, 1 / 3])
     np.testing.assert_allclose(LISTENING.profiles[["a", "c"]], [2 / 3, 1])
-    assert Listening.of(TRAIN, also=np.array([9, 2])).candidates.tolist() == [0, 1, 2, 9]
+    assert Listening.from_train(TRAIN, more=np.array([9, 2])).candidates.tolist() == [0, 1, 2, 9]
 
 
-def test_hand_values():
+def test_hand_values() -> None:
     items = np.array([[0, 2], [5, -1], [-1, -1]])
     assert coverage(items, LISTENING.candidates) == pytest.approx(2 / 3)
     np.testing.assert_allclose(novelty(items, LISTENING), [np.log2(3) / 2, np.log2(3), np.nan])
@@ -28,7 +28,7 @@ def test_hand_values():
     assert lift == pytest.approx((2 / 3 + 0) / (2 / 3 + 5 / 6) - 1)
 
 
-def test_equals_rs_metrics(generator):
+def test_equals_rs_metrics(generator: np.random.Generator) -> None:
     train = pd.DataFrame({"user_id": generator.integers(0, 50, 400), "track_id": generator.integers(0, 30, 400)})
     train = train.drop_duplicates()
     lists = pd.DataFrame(
@@ -37,7 +37,7 @@ def test_equals_rs_metrics(generator):
     )
     truth = pd.DataFrame({"user_id": range(50), "track_id": 0})
     items = ranked_lists(truth, lists, 10).items
-    listening = Listening.of(train)
+    listening = Listening.from_train(train)
     log = train.rename(columns={"track_id": "item_id"})
     assert novelty(items, listening).mean() == pytest.approx(rs_metrics.surprisal(log, lists, k=10), rel=1e-12)
     mean_popularity = np.mean(listening.shares(items))
@@ -45,7 +45,7 @@ def test_equals_rs_metrics(generator):
     assert coverage(items, listening.candidates) == rs_metrics.coverage(listening.candidates, lists, k=10)
 
 
-def test_diversity_is_the_mean_over_pairs(generator, monkeypatch):
+def test_diversity_is_the_mean_over_pairs(generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("musicrec.evaluation.beyond_accuracy._BLOCK", 4 * 5 * 3 * 2)  # two users a block
     vectors = generator.normal(size=(12, 3)).astype(np.float32)
     vectors[4] = np.nan

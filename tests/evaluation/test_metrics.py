@@ -1,6 +1,8 @@
 """The five metrics against hand values and against the package they are defined by, rs-metrics 0.6.0."""
 
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,31 +13,30 @@ from hypothesis import strategies as st
 
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.metrics import metric_columns, per_user
-from musicrec.evaluation.scoring import of_split, score_run
-from musicrec.files import parquet_metadata
-from musicrec.workspace import Workspace
 
 REFERENCE = (rs_metrics.hitrate, rs_metrics.mrr, rs_metrics.precision, rs_metrics.recall, rs_metrics.ndcg)
 
 
-def truth_frame(truth):
+def truth_frame(truth: Mapping[Any, Sequence[int]]) -> pd.DataFrame:
+    """Returns user id to tracks as a frame."""
     return pd.DataFrame([(u, i) for u, items in truth.items() for i in items], columns=["user_id", "track_id"])
 
 
-def prediction_frame(lists):
+def prediction_frame(lists: Mapping[Any, Sequence[int]]) -> pd.DataFrame:
+    """Returns user id to a ranked list as a frame."""
     rows = [(u, i, rank) for u, items in lists.items() for rank, i in enumerate(items, start=1)]
     return pd.DataFrame(rows, columns=["user_id", "item_id", "rank"])
 
 
-def reference(truth, lists, k):
-    """rs-metrics on the same dictionaries, one row a user in sorted order, NaN as 0."""
+def reference(truth: Mapping[Any, Sequence[int]], lists: Mapping[Any, Sequence[int]], k: int) -> np.ndarray:
+    """Returns rs-metrics on the same dictionaries, one row per user in sorted order, NaN as 0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # its mean of an empty list
         columns = [metric(truth, lists, k=k, apply_mean=False) for metric in REFERENCE]
     return np.nan_to_num(np.array(columns, dtype=float).T)[np.argsort(np.array(list(truth)))]
 
 
-def test_hand_values():
+def test_hand_values() -> None:
     truth = truth_frame({3: [10, 11], 1: [12], 2: [13]})
     predictions = prediction_frame({1: [12, 5], 3: [5, 10, 6, 11], 9: [1]})
     got = per_user(truth, predictions, k=3)
@@ -55,12 +56,12 @@ truths = st.dictionaries(st.integers(0, 10**6), items.filter(len), min_size=1, m
 
 @settings(max_examples=150, deadline=None)
 @given(truth=truths, data=st.data(), k=st.integers(1, 40), shape=st.sampled_from([int, str, "object"]))
-def test_equals_rs_metrics(truth, data, k, shape):
-    lists = {user: data.draw(items) for user in truth if data.draw(st.booleans())}
+def test_equals_rs_metrics(truth: dict[Any, list[int]], data: st.DataObject, k: int, shape: object) -> None:
+    lists: dict[Any, list[int]] = {user: data.draw(items) for user in truth if data.draw(st.booleans())}
     lists[-1] = [1, 2]  # a user without truth
     if shape is not int:
-        truth = {f"ü{user}": of for user, of in truth.items()}
-        lists = {f"ü{user}": of for user, of in lists.items()}
+        truth = {f"ü{user}": tracks for user, tracks in truth.items()}
+        lists = {f"ü{user}": tracks for user, tracks in lists.items()}
     frame = prediction_frame(lists)
     given_truth = truth_frame(truth)
     if shape == "object":
@@ -71,7 +72,7 @@ def test_equals_rs_metrics(truth, data, k, shape):
     np.testing.assert_allclose(got[metric_columns(k)].to_numpy(), reference(truth, lists, k), rtol=0, atol=1e-12)
 
 
-def test_order_is_rank_and_scores_and_gaps_do_not_matter():
+def test_order_is_rank_and_scores_and_gaps_do_not_matter() -> None:
     truth = truth_frame({"a": [1]})
     frame = pd.DataFrame(
         {"user_id": "a", "item_id": [7, 1, 8], "rank": [5.0, 2.0, 90.0], "score": [-1.0, np.nan, 3.0], "note": "x"}
@@ -80,12 +81,12 @@ def test_order_is_rank_and_scores_and_gaps_do_not_matter():
 
 
 @pytest.mark.parametrize("column", ["int8", "uint16", "Int64", "float64"])
-def test_foreign_number_types(column):
+def test_foreign_number_types(column: str) -> None:
     frame = prediction_frame({1: [4, 2]}).astype({"item_id": column, "rank": column})
     assert per_user(truth_frame({1: [2]}), frame, 5).loc[0, "MRR@5"] == 0.5
 
 
-def test_user_ids_of_another_type():
+def test_user_ids_of_another_type() -> None:
     expected = per_user(truth_frame({1: [2], 10: [3]}), prediction_frame({1: [2], 10: [4, 3]}), 5)
     for other in (str, object, "category", "int32", "float64"):
         frame = prediction_frame({1: [2], 10: [4, 3]}).astype({"user_id": other})
@@ -94,7 +95,7 @@ def test_user_ids_of_another_type():
     assert as_numbers.loc[0, "user_id"] == "1" and as_numbers.loc[0, "Recall@5"] == 1.0
 
 
-def test_nobody_has_predictions():
+def test_nobody_has_predictions() -> None:
     empty = prediction_frame({})
     assert per_user(truth_frame({"a": [1]}), empty.astype({"item_id": int, "rank": int}), 50).loc[0, "NDCG@50"] == 0.0
 
@@ -109,41 +110,20 @@ GOOD = prediction_frame({1: [4, 2], 2: [4]})
         (GOOD.drop(columns=["user_id", "item_id"]), "missing column user_id, item_id"),
         (GOOD.assign(item_id=4), "user 1 has item 4 twice"),
         (GOOD.assign(rank=1), "user 1 has rank 1 twice"),
-        (GOOD.assign(rank=[1, None, 1]), "rank has missing"),
+        (GOOD.assign(rank=[1, np.nan, 1]), "rank has missing"),
         (GOOD.assign(rank=["1", "2", "1"]), "rank must be numbers"),
         (GOOD.assign(item_id=["a", "b", "c"]), "item_id must be numbers"),
         (GOOD.assign(item_id=[1.5, 2, 3]), "whole numbers"),
         (GOOD.assign(item_id=[-1, 2, 3]), "from 0"),
         (GOOD.assign(user_id=["x", "x", "y"]), "user_id is of type string, but the log's user ids are of type integer"),
-        (GOOD.assign(user_id=[1, None, 2]), "user_id has missing"),
+        (GOOD.assign(user_id=[1, np.nan, 2]), "user_id has missing"),
     ],
 )
-def test_bad_predictions(frame, message):
+def test_bad_predictions(frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(MusicrecError, match=message):
         per_user(truth_frame({1: [2], 2: [4]}), frame, 50)
 
 
-def test_bad_cutoff():
+def test_bad_cutoff() -> None:
     with pytest.raises(MusicrecError, match="at least 1"):
         per_user(truth_frame({1: [2]}), GOOD, 0)
-
-
-def test_score_run_writes_metrics_of_each_split(tmp_path):
-    workspace = Workspace(tmp_path)
-    truth = {"val": truth_frame({1: [2]}), "test": truth_frame({2: [4], 3: [5]}), "cold_test": truth_frame({})}
-    scores = score_run(workspace, "knn_x", truth, GOOD, 2, {"size": 7})
-    assert list(scores) == ["val", "test"]
-    stored = pd.read_parquet(workspace.metrics("knn_x", "test"))
-    assert list(stored.columns) == ["user_id", *metric_columns(2)] and stored["user_id"].tolist() == [2, 3]
-    assert parquet_metadata(workspace.metrics("knn_x", "test")) == {"size": 7, "k": 2}
-    table = pd.read_csv(workspace.metrics("knn_x", "test", "csv"), index_col=0)
-    assert table.index.tolist() == ["mean", "conf"] and table.loc["mean", "NDCG@2"] == 0.5
-    val = pd.read_csv(workspace.metrics("knn_x", "val", "csv"), index_col=0)
-    assert np.isnan(val.loc["conf", "NDCG@2"])  # one user has no interval
-
-
-def test_split_column():
-    frame = pd.concat([GOOD.assign(split="val"), GOOD.assign(item_id=[5, 6, 7], split="test")])
-    assert of_split(frame, "test")["item_id"].tolist() == [5, 6, 7]
-    assert of_split(frame, "cold_test") is None
-    assert of_split(GOOD, "cold_test") is GOOD

@@ -10,7 +10,7 @@ from musicrec.evaluation.retrieval_metric import RetrievalMetric
 
 
 @pytest.mark.parametrize("k", [1, 5, 50])
-def test_equals_per_user_over_batches(k):
+def test_equals_per_user_over_batches(k: int) -> None:
     generator = np.random.default_rng(0)
     ranked = np.stack([generator.permutation(30)[:20] for _ in range(40)])
     truth = np.stack([generator.permutation(30)[:6] for _ in range(40)])
@@ -29,13 +29,13 @@ def test_equals_per_user_over_batches(k):
     assert got == pytest.approx(expected.to_dict(), abs=1e-6)
 
 
-def test_users_without_truth_do_not_count():
+def test_users_without_truth_do_not_count() -> None:
     metric = RetrievalMetric(2)
     metric.update(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[2], [-1]]))
     assert float(metric.compute()["MRR@2"]) == 0.5 and int(metric.users) == 1
 
 
-def test_reset_and_bad_shapes():
+def test_reset_and_bad_shapes() -> None:
     metric = RetrievalMetric(2)
     metric.update(torch.tensor([[1]]), torch.tensor([[1]]))
     metric.reset()

@@ -1,50 +1,65 @@
-"""A user's history and each run's first tracks side by side, with the files to play: numbers checked by ear."""
+"""Shows a user's history beside the first tracks of each run's list, with the files to play."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from musicrec.columns import COUNT, ITEM, RANK, SPLIT, TIMESTAMP, TRACK, USER
+from musicrec.data.split_files import PAIR, read_split
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.report.page import breakable, page
-from musicrec.evaluation.runs import Run, load_truth
+from musicrec.evaluation.report.template import render
+from musicrec.evaluation.runs import Run
+from musicrec.evaluation.truth import VAL, load_truth
 from musicrec.files import write_text
-from musicrec.workspace import TrackIndex
-
-if TYPE_CHECKING:
-    from musicrec.workspace import Workspace
+from musicrec.workspace import TrackIndex, Workspace
 
 _ABREAST = 3  # lists a terminal shows side by side
+_LEGEND = "✓ = the user played it in the held-out period"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One track of a list."""
+    """One track of a list.
 
-    track: str  # its id, or its idx where the index is missing
-    path: Path | None  # the file to play
-    hit: bool = False  # the user played it in the held-out period
+    Attributes:
+        track: its id, or its idx where the index is missing.
+        path: the file to play.
+        hit: whether the user played it in the held-out period.
+        note: a remark, e.g. the number of plays.
+    """
+
+    track: str
+    path: Path | None
+    hit: bool = False
     note: str = ""
 
     @property
     def text(self) -> str:
-        """Returns what is printed: the file if there is one, a tick before a hit."""
+        """Returns the line to print: the file if there is one, with a tick before a hit."""
         return f"{'✓ ' if self.hit else ''}{self.path or self.track}{f' ({self.note})' if self.note else ''}"
 
 
 @dataclass(frozen=True)
 class UserView:
-    """What a user played and what the runs recommend: list title to entries, the best first."""
+    """What a user played and what the runs recommend.
+
+    Attributes:
+        user: id as in the log.
+        history: tracks of the training data, the most recent first.
+        held_out: tracks of the held-out splits.
+        lists: run name to its recommendations, the best first.
+    """
 
     user: str
-    history: list[Entry]  # the last played first
+    history: list[Entry]
     held_out: list[Entry]
     lists: dict[str, list[Entry]]
 
@@ -57,19 +72,20 @@ def inspect_user(
     Args:
         workspace: data/train.pqt, the held-out splits and preds/ are read.
         user: id as in the log; for numeric ids the digits.
-        runs: whose first k are shown.
+        runs: whose first k recommendations are shown.
         files: track id to audio file; None: no paths.
         k: length of the lists and of the history.
 
     Raises:
-        MusicrecError: no such user; the message names some.
+        MusicrecError: if the user is unknown; the message names some.
     """
     truth = pd.concat([frame.assign(**{SPLIT: split}) for split, frame in load_truth(workspace).items()])
-    train = _of_user(pd.read_parquet(workspace.split("train")), user)
-    held_out = _of_user(truth, user).drop_duplicates(TRACK)
+    train = read_split(workspace.split("train"), columns=PAIR, optional=(TIMESTAMP, COUNT))
+    train = _rows_of_user(train, user)
+    held_out = _rows_of_user(truth, user).drop_duplicates(TRACK)
     if train.empty and held_out.empty:
         known = ", ".join(map(str, sorted(truth[USER].unique())[:5]))
-        raise MusicrecError(f"inspect.user={user}: no such user in {workspace.data_dir}; some there are: {known}")
+        raise MusicrecError(f"inspect.user={user}: unknown user; users of {workspace.data_dir} include {known}")
     tracks = TrackIndex.load(workspace.track_index).ids if workspace.track_index.is_file() else []
     hits = set(held_out[TRACK])
 
@@ -84,9 +100,9 @@ def inspect_user(
     history = [entry(item, f"{count} plays" if count > 1 else "") for item, count in played]
     lists = {}
     for run in runs:
-        predictions = _of_user(run.predictions(), user)
-        if SPLIT in predictions:  # the list made knowing most: that of the last split
-            predictions = predictions[predictions[SPLIT] != "val"]
+        predictions = _rows_of_user(run.predictions(), user)
+        if SPLIT in predictions:  # of several lists that of the test, which was made with the longest history
+            predictions = predictions[predictions[SPLIT] != VAL]
         first = predictions.sort_values(RANK)[ITEM].head(k)
         lists[run.name] = [entry(int(item)) for item in first]
     return UserView(user, history[:k], [entry(item) for item in held_out[TRACK]], lists)
@@ -94,13 +110,10 @@ def inspect_user(
 
 def print_user(view: UserView) -> None:
     """Prints the history, then the runs' lists side by side."""
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    columns = {"history, the last first": view.history, "played later (held out)": view.held_out[:10], **view.lists}
+    columns = {"history (most recent first)": view.history, "played later (held out)": view.held_out[:10], **view.lists}
     titles = list(columns)
     for start in (0, *range(2, len(titles), _ABREAST)):
         chosen = titles[start : start + _ABREAST] if start else titles[:2]
@@ -110,40 +123,21 @@ def print_user(view: UserView) -> None:
             grid.add_column(title, overflow="fold")
         for row in range(max(len(columns[title]) for title in chosen)):
             texts = [columns[title][row].text if row < len(columns[title]) else "" for title in chosen]
-            grid.add_row(str(row + 1), *map(_plain, texts))
+            grid.add_row(str(row + 1), *map(escape, texts))
         console.print(grid)
-    console.print("✓ = the user played it in the held-out period")
+    console.print(_LEGEND)
 
 
 def write_user(workspace: Workspace, view: UserView) -> Path:
     """Returns the path of listen/{user}.html: the same lists with a player for every file."""
-    columns = {"History, the last first": view.history, "Played later (held out)": view.held_out, **view.lists}
-    sections = []
-    for title, entries in columns.items():
-        lines = []
-        for entry in entries:
-            note = f' <span class="muted">{escape(entry.note)}</span>' if entry.note else ""
-            player = (
-                f'<audio controls preload="none" src="{escape(entry.path.resolve().as_uri())}"></audio>'
-                if entry.path
-                else ""
-            )
-            lines.append(f"<li>{'✓ ' if entry.hit else ''}{escape(entry.track)}{note}{player}</li>")
-        sections.append(f'<section class="list"><h2>{breakable(title)}</h2><ol>{"".join(lines)}</ol></section>')
+    lists = {"History (most recent first)": view.history, "Played later (held out)": view.held_out, **view.lists}
     name = re.sub(r"[^\w.-]", "-", view.user)
     path = workspace.root / "listen" / f"{name}.html"
-    legend = "✓ = the user played it in the held-out period"
-    lists = f'<div class="plots lists">{"".join(sections)}</div>'
-    body = f'<h1>User {escape(view.user)}</h1><p class="muted">{legend}</p>{lists}'
-    write_text(path, page(f"musicrec · user {view.user}", body))
+    title = f"musicrec · user {view.user}"
+    write_text(path, render("listening.html.j2", title=title, user=view.user, legend=_LEGEND, lists=lists))
     return path
 
 
-def _of_user(frame: pd.DataFrame, user: str) -> pd.DataFrame:
+def _rows_of_user(frame: pd.DataFrame, user: str) -> pd.DataFrame:
     """Returns the rows of a user, whatever the type of the column."""
     return frame[frame[USER].astype(str) == user]
-
-
-def _plain(text: str) -> str:
-    """Returns text in which rich sees no markup."""
-    return text.replace("[", "\\[")

@@ -6,10 +6,14 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from musicrec.evaluation.comparison import compare
+from musicrec.evaluation.comparison import Comparison, compare
 from musicrec.evaluation.report.html_report import write_report
-from musicrec.evaluation.report.plots import activity, draw, pair_map, read_curves
+from musicrec.evaluation.report.plots.draw import Plot, draw
 from musicrec.files import write_text
+from musicrec.workspace import Workspace
+from tests.evaluation.made_up import MadeUp
+
+Reported = tuple[Workspace, Comparison, list[Plot], str]
 
 VOID = {"meta", "img", "br", "wbr", "!doctype"}
 
@@ -17,24 +21,26 @@ VOID = {"meta", "img", "br", "wbr", "!doctype"}
 class Balanced(HTMLParser):
     """Collects ids and addresses, and checks that every element is closed where it was opened."""
 
-    def __init__(self, text):
+    def __init__(self, text: str):
         super().__init__()
-        self.stack, self.ids, self.addresses = [], [], []
+        self.stack: list[str] = []
+        self.ids: list[str | None] = []
+        self.addresses: list[str] = []
         self.feed(text)
         assert self.stack == []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.stack += [] if tag in VOID else [tag]
         self.ids += [value for key, value in attrs if key == "id"]
-        self.addresses += [value for key, value in attrs if key in ("href", "src")]
+        self.addresses += [value or "" for key, value in attrs if key in ("href", "src")]
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.stack.pop() == tag
 
 
 @pytest.fixture(scope="module")
-def reported(make_up, tmp_path_factory):
-    made_up = make_up(tmp_path_factory.mktemp("reported"))
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    made_up = MadeUp(tmp_path_factory.mktemp("reported")).data()
     for embedding, first_hit, size in (("musicnn", 1, 200), ("random", 6, 128), ("<mert>", 2, 1024)):
         for seed in range(2):
             name = f"shallow_{embedding.strip('<>')}_s{seed}_0123abc{seed}"
@@ -49,7 +55,7 @@ def reported(make_up, tmp_path_factory):
     return made_up.workspace, comparison, plots, write_report(made_up.workspace, comparison, plots).read_text()
 
 
-def test_report_is_one_whole_file(reported):
+def test_report_is_one_whole_file(reported: Reported) -> None:
     workspace, comparison, _, text = reported
     page = Balanced(text)
     assert len(page.ids) == len(set(page.ids))
@@ -62,16 +68,25 @@ def test_report_is_one_whole_file(reported):
     assert workspace.report.name == "report.html"
 
 
-def test_report_says_what_was_found(reported):
+def test_no_value_is_markup(made_up: MadeUp) -> None:
+    made_up.run("knn", "<img src=x>", 1, name="knn_odd", title="<b>K</b>")
+    comparison = compare(made_up.workspace, 10)
+    text = write_report(made_up.workspace, comparison, []).read_text()
+    assert "<img" not in text and "<b>K" not in text
+    assert "&lt;img src=x&gt;" in text and "<h2>&lt;b&gt;K&lt;/b&gt;</h2>" in text
+    Balanced(text)
+
+
+def test_report_says_what_was_found(reported: Reported) -> None:
     _, _, _, text = reported
     assert "<b>Shallow net</b>: musicnn is best" in text
     assert "knn_cut.pqt" in text and "&lt;mert&gt;" in text and "note: &lt;b&gt;&amp;" in text
     for heading in ("Beyond accuracy", "Several seeds", "The data", "All runs", "Other runs", "Quality against size"):
         assert f"<h2>{heading}</h2>" in text
-    assert re.search(r"class=best>\d\.\d{4}", text) and "†" in text
+    assert re.search(r'class="best">\d\.\d{4}', text) and "†" in text
 
 
-def test_plots_lie_beside_it(reported):
+def test_plots_lie_beside_it(reported: Reported) -> None:
     workspace, _, plots, text = reported
     names = {plot.name for plot in plots}
     assert names == {
@@ -84,17 +99,7 @@ def test_plots_lie_beside_it(reported):
     assert text.count("<img") == len(plots) and text.count("data:image/svg+xml") == len(plots)
 
 
-def test_curves_join_the_rows_of_an_epoch(tmp_path, reported):
-    workspace = reported[0]
-    curves = read_curves(workspace.run_dir("shallow_musicnn_s0_0123abc0") / "metrics.csv")
-    assert curves["train/loss"].tolist() == [3, 2, 1] and curves["val/loss"].tolist() == [4, 3.5, 3.9]
-    for content in ("", "step,epoch\n1,0\n", "step,train/loss\n1,2\n"):
-        write_text(tmp_path / "metrics.csv", content)
-        assert read_curves(tmp_path / "metrics.csv").empty
-    assert read_curves(tmp_path / "absent.csv").empty
-
-
-def test_smallest_workspace(made_up):
+def test_smallest_workspace(made_up: MadeUp) -> None:
     """One run, nothing but data and predictions, hot_cold's names for the splits, no train."""
     made_up.foreign("knn_x", made_up.lists(1))
     made_up.workspace.split("train").unlink()
@@ -108,7 +113,7 @@ def test_smallest_workspace(made_up):
     assert "cold_test" in text and "Beyond accuracy" not in text and "No configuration is known" in text
 
 
-def test_one_test_user(made_up):
+def test_one_test_user(made_up: MadeUp) -> None:
     """No interval, no test, but still a report."""
     for name in ("val", "test"):
         path = made_up.workspace.split(name)
@@ -118,30 +123,3 @@ def test_one_test_user(made_up):
     comparison = compare(made_up.workspace, 10)
     text = write_report(made_up.workspace, comparison, draw(made_up.workspace, comparison)).read_text()
     assert "nan" not in re.sub(r"data:[^\"]*", "", text).lower()
-
-
-def test_activity_axis_fits_the_data():
-    def axis(counts):
-        users = [user for user, count in enumerate(counts) for _ in range(count)]
-        return activity(pd.DataFrame({"user_id": users, "track_id": range(len(users))})).axes[0]
-
-    alike, apart = axis([30, 31, 45]), axis([1, 10, 500])
-    assert alike.get_xscale() == "linear" and alike.get_xlim()[0] > 25
-    assert apart.get_xscale() == "log"
-    for counts in ([30, 31, 45], [1, 10, 500], [7], [1, 1]):  # every user is in a bar
-        assert sum(patch.get_height() for patch in axis(counts).patches) == len(counts)
-
-
-def test_pair_map_drops_the_leading_zero_alone():
-    pairs = pd.DataFrame({"first": ["a"], "second": ["b"], "p_t": [0.001], "effect": [10.25]})
-    texts = {text.get_text() for text in pair_map(["a", "b"], pairs).axes[0].texts}
-    assert {"10.25", "−10.25"} <= texts
-    pairs["effect"] = 0.25
-    assert {".25", "−.25"} <= {text.get_text() for text in pair_map(["a", "b"], pairs).axes[0].texts}
-
-
-def test_crowded_pair_map_says_each_number_once():
-    names = [f"e{number}" for number in range(10)]
-    pairs = pd.DataFrame({"first": ["e0"], "second": ["e9"], "p_t": [0.001], "effect": [0.25]})
-    texts = [text.get_text() for text in pair_map(names, pairs).axes[0].texts]
-    assert texts.count(".25") == 1 and "−.25" not in texts

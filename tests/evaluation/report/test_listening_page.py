@@ -5,21 +5,22 @@ from pathlib import Path
 import pytest
 
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
+from musicrec.evaluation.report.listening_page import UserView, inspect_user, print_user, write_user
 from musicrec.evaluation.runs import find_runs
 from musicrec.workspace import TrackIndex
+from tests.evaluation.made_up import MadeUp
 
 
 @pytest.fixture
-def view(made_up):
+def view(made_up: MadeUp) -> UserView:
     made_up.run("knn", "musicnn", 1)
     made_up.run("bert", "musicnn", 3)
     TrackIndex([f"t{i:02d}" for i in range(40)]).save(made_up.workspace.track_index)
     files = {f"t{i:02d}": Path(f"music/t{i:02d}.flac") for i in range(30)}
-    return inspect_user(made_up.workspace, "user1", find_runs(made_up.workspace)[0], files, k=5)
+    return inspect_user(made_up.workspace, "user1", find_runs(made_up.workspace), files, k=5)
 
 
-def test_lists(view):
+def test_lists(view: UserView) -> None:
     # user1 holds out tracks 3 and 4; trained on those 10 and 20 further; the odd user's hits stand one lower.
     assert {entry.track for entry in view.history} == {"t13", "t14", "t23", "t24"}
     assert [entry.track for entry in view.held_out] == ["t03", "t04"]
@@ -28,7 +29,7 @@ def test_lists(view):
     assert view.lists["knn_musicnn_s0"][1].path == Path("music/t03.flac")
 
 
-def test_print_and_page(view, made_up, capsys):
+def test_print_and_page(view: UserView, made_up: MadeUp, capsys: pytest.CaptureFixture[str]) -> None:
     print_user(view)
     printed = capsys.readouterr().out
     assert "✓ music/t03.flac" in printed and "knn_musicnn_s0" in printed and "bert_musicnn_s0" in printed
@@ -37,12 +38,12 @@ def test_print_and_page(view, made_up, capsys):
     assert path.name == "user1.html" and text.count("<audio") == sum(map(len, view.lists.values())) + 4 + 2
 
 
-def test_without_index_or_files_the_idx_is_shown(made_up):
+def test_without_index_or_files_the_idx_is_shown(made_up: MadeUp) -> None:
     made_up.run("knn", "musicnn", 1)
-    view = inspect_user(made_up.workspace, "user1", find_runs(made_up.workspace)[0])
+    view = inspect_user(made_up.workspace, "user1", find_runs(made_up.workspace))
     assert view.lists["knn_musicnn_s0"][1].text == "✓ 3"
 
 
-def test_unknown_user(made_up):
-    with pytest.raises(MusicrecError, match="inspect.user=nobody: no such user.*user0"):
+def test_unknown_user(made_up: MadeUp) -> None:
+    with pytest.raises(MusicrecError, match="inspect.user=nobody: unknown user; .* include user0"):
         inspect_user(made_up.workspace, "nobody", [])

@@ -1,157 +1,22 @@
-"""From what lies in preds/ to the tables: which runs count, which are shown, and what the files hold."""
+"""Comparison tables in Markdown and LaTeX."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from musicrec.errors import MusicrecError
 from musicrec.evaluation.comparison import compare
-from musicrec.evaluation.metrics import metric_columns
-from musicrec.evaluation.report.tables import latex, markdown, print_comparison, write_formats
-from musicrec.files import parquet_metadata, write_parquet
-from musicrec.workspace import TrackIndex
-
-
-def read(made_up, name):
-    return pd.read_csv(made_up.workspace.root / name)
-
-
-def test_tables_are_sorted_by_ndcg_and_carry_size(made_up, capsys):
-    made_up.run("knn", "random", first_hit=6)
-    made_up.run("knn", "musicnn", first_hit=1)
-    made_up.run("bert", "musicnn", first_hit=2)
-    comparison = compare(made_up.workspace, 10)
-    cosine = read(made_up, "cosine.csv")
-    assert list(cosine.columns) == ["embedding", *metric_columns(10), "Size"]
-    assert cosine["embedding"].tolist() == ["musicnn", "random"] and cosine["Size"].tolist() == [200, 200]
-    assert cosine.loc[0, "MRR@10"] == pytest.approx(0.75)  # half of the users: rank 1, the others: rank 2
-    assert cosine["Precision@10"].tolist() == pytest.approx([0.2, 0.2])
-    assert read(made_up, "bert.csv")["embedding"].tolist() == ["musicnn"]
-    assert not (made_up.workspace.root / "shallow.csv").exists()
-    assert made_up.workspace.metrics("knn_random_s0", "val", "csv").exists()
-    assert made_up.workspace.metrics("knn_random_s0", "test").exists()
-    assert comparison.warnings == []
-    print_comparison(comparison)
-    printed = capsys.readouterr().out
-    assert "0.7500 ± 0.1885" in printed and printed.index("cosine") < printed.index("bert")
-
-
-def test_best_run_of_a_pair_is_chosen_on_val(made_up, capsys):
-    made_up.run("knn", "musicnn", first_hit=1, seed=0)
-    name = made_up.run("knn", "musicnn", first_hit=5, seed=1)
-    # Give seed 1 a better val than test, seed 0 a worse one.
-    for run, val_place in ((name, 1), ("knn_musicnn_s0", 7)):
-        path = made_up.workspace.predictions(run)
-        frame = pd.concat([made_up.lists(val_place).assign(split="val"), pd.read_parquet(path).assign(split="test")])
-        write_parquet(frame, path, parquet_metadata(path))
-    comparison = compare(made_up.workspace, 10)
-    assert comparison.shown("cosine")["run"].tolist() == [name]
-    everything = read(made_up, "comparison.csv")
-    assert set(everything["run"]) == {"knn_musicnn_s0", name} and everything["shown"].sum() == 1
-    assert len(read(made_up, "cosine.csv")) == 1
-    print_comparison(comparison)
-    assert "2 runs, of each pair the best on val shown (1)" in capsys.readouterr().out
-
-
-def test_foreign_predictions(made_up):
-    lists = made_up.lists(1).drop(columns="score")
-    made_up.foreign("knn_other", lists.sample(frac=1, random_state=0))
-    made_up.foreign("als", made_up.lists(3))
-    made_up.foreign("bert_half", made_up.lists(1, users=made_up.users[:5]))
-    comparison = compare(made_up.workspace, 10)
-    cosine = read(made_up, "cosine.csv")
-    assert cosine["embedding"].tolist() == ["other"] and np.isnan(cosine.loc[0, "Size"])
-    assert read(made_up, "bert.csv").loc[0, "Recall@10"] == 0.5  # users without predictions score 0
-    assert comparison.shown(None)["run"].tolist() == ["als"]
-    assert set(read(made_up, "comparison.csv")["run"]) == {"als", "bert_half", "knn_other"}
-
-
-def test_stale_and_broken_files_are_named_and_skipped(made_up, caplog):
-    good = made_up.run("knn", "musicnn", 1)
-    made_up.run("knn", "othertracks", 1, tracks=40, tracks_hash="0" * 16)
-    made_up.run("knn", "otherdata", 1, inputs={"splits": {"train": "0"}})
-    whole = made_up.workspace.predictions(good).read_bytes()
-    made_up.workspace.predictions("knn_cut").write_bytes(whole[: len(whole) // 2])
-    made_up.workspace.predictions("knn_text").write_text("not parquet")
-    made_up.workspace.predictions(".tmp-1-knn_new").write_bytes(whole[:100])
-    made_up.foreign("knn_norank", made_up.lists(1).drop(columns="rank"))
-    made_up.foreign("knn_twice", pd.concat([made_up.lists(1), made_up.lists(1)]))
-    comparison = compare(made_up.workspace, 10)
-    assert list(comparison.runs) == [good]
-    text = "\n".join(comparison.warnings)
-    for name in ("othertracks", "otherdata", "cut", "text", "new", "norank", "twice"):
-        assert f"knn_{name}" in text and f"knn_{name}" in caplog.text
-    assert "missing column rank" in text and "twice" in text and "stale" in text and "half-written" in text
-
-
-def test_appended_tracks_keep_runs_valid_and_a_new_index_does_not(made_up):
-    made_up.run("knn", "musicnn", 1)
-    index = made_up.workspace.track_index
-    TrackIndex([*(f"t{i:02d}" for i in range(40)), "u"]).save(index)
-    assert list(compare(made_up.workspace, 10).runs) == ["knn_musicnn_s0"]
-    TrackIndex([f"other{i:02d}" for i in range(40)]).save(index)
-    with pytest.raises(MusicrecError, match="another trackid_sorted.csv"):
-        compare(made_up.workspace, 10)
-
-
-def test_new_data_make_runs_stale_and_the_same_data_do_not(made_up):
-    made_up.run("knn", "musicnn", 1)
-    made_up.data()
-    assert list(compare(made_up.workspace, 10).runs) == ["knn_musicnn_s0"]
-    made_up.data(offset=1)
-    with pytest.raises(MusicrecError, match="no run to evaluate.*1 skipped.*train.py"):
-        compare(made_up.workspace, 10)
-
-
-def test_hot_cold_splits_have_a_table_each(made_up):
-    made_up.workspace.split("test").rename(made_up.workspace.split("hot_test"))
-    made_up.workspace.split("cold_test").write_bytes(made_up.workspace.split("hot_test").read_bytes())
-    made_up.truth = lambda: pd.read_parquet(made_up.workspace.split("hot_test"))
-    made_up.run("knn", "musicnn", 1)
-    comparison = compare(made_up.workspace, 10)
-    assert comparison.splits == ["hot_test", "cold_test"] and list(comparison.tables) == ["cosine", "cosine_cold_test"]
-    assert read(made_up, "cosine_cold_test.csv")["embedding"].tolist() == ["musicnn"]
-    assert set(read(made_up, "comparison.csv")["split"]) == {"hot_test", "cold_test"}
-
-
-def test_without_val_test_never_decides(made_up):
-    made_up.workspace.split("val").unlink()
-    made_up.run("knn", "musicnn", first_hit=5, seed=0)
-    made_up.run("knn", "musicnn", first_hit=1, seed=1)
-    assert compare(made_up.workspace, 10).shown("cosine")["seed"].tolist() == [0]
-
-
-def test_old_table_is_named(made_up):
-    made_up.run("knn", "musicnn", 1)
-    (made_up.workspace.root / "bert.csv").write_text("embedding\n")
-    assert "bert.csv is of an earlier evaluation" in compare(made_up.workspace, 10).warnings[0]
-
-
-def test_nothing_there(made_up):
-    with pytest.raises(MusicrecError, match="no run to evaluate.*train.py"):
-        compare(made_up.workspace, 10)
-    made_up.workspace.split("test").unlink()
-    with pytest.raises(MusicrecError, match="prepare.py"):
-        compare(made_up.workspace, 10)
-
-
-def test_empty_test_split(made_up):
-    path = made_up.workspace.split("test")
-    pd.read_parquet(path).iloc[:0].to_parquet(path)
-    with pytest.raises(MusicrecError, match="no test user"):
-        compare(made_up.workspace, 10)
+from musicrec.evaluation.report.tables import latex, markdown, write_formats
+from tests.evaluation.made_up import MadeUp
 
 
 @pytest.fixture
-def marked(made_up):
-    """Musicnn beats a_b for every user, and is beaten by nobody; a_c is as good."""
+def marked(made_up: MadeUp) -> MadeUp:
+    """Returns a workspace where musicnn beats a_b for every user, and is beaten by nobody; a_c is as good."""
     made_up.run("knn", "musicnn", 1)
     made_up.run("knn", "a_c", 1)
     made_up.run("knn", "a_b", 6)
     return made_up
 
 
-def test_markdown_and_latex(marked):
+def test_markdown_and_latex(marked: MadeUp) -> None:
     comparison = compare(marked.workspace, 10)
     rows = {line.split(" | ")[0].strip("| "): line for line in markdown(comparison, "cosine").splitlines()}
     assert rows["musicnn"].count("**") == 10 and "†" not in rows["musicnn"]
@@ -165,63 +30,7 @@ def test_markdown_and_latex(marked):
     assert (marked.workspace.root / "cosine.tex").read_text() == text
 
 
-def test_significance_file(marked):
-    compare(marked.workspace, 10)
-    rows = read(marked, "significance.csv").query("metric == 'NDCG@10'").set_index(["first", "second"])
-    assert len(rows) == 3 and (rows["table"] == "cosine").all()
-    assert rows.loc[("a_c", "musicnn"), "p_t"] == 1.0 and rows.loc[("a_c", "a_b"), "p_t"] < 0.001
-    assert rows.loc[("a_c", "a_b"), "difference"] > 0
-
-
-def test_beyond_accuracy_in_comparison(marked):
-    compare(marked.workspace, 10)
-    row = read(marked, "comparison.csv").iloc[0]
-    assert 0 < row["Coverage@10"] <= 1 and row["Novelty@10"] > 0 and np.isnan(row["Diversity@10"])
-    (marked.workspace.root / "embeddings").mkdir()
-    for name, dim in (("random", 1), ("mert", 3), ("mfcc", 2)):
-        np.save(marked.workspace.embedding(name), np.random.default_rng(0).normal(size=(40, dim)).astype(np.float32))
-    assert compare(marked.workspace, 10).diversity_space == "mfcc"  # the smallest that is not random
-    assert 0 < read(marked, "comparison.csv").loc[0, "Diversity@10"] < 2
-    assert compare(marked.workspace, 10, diversity="mert").diversity_space == "mert"
-    with pytest.raises(MusicrecError, match="extract.py embedding=absent"):
-        compare(marked.workspace, 10, diversity="absent")
-
-
-def test_bootstrap_intervals_are_near_students(marked):
-    student = compare(marked.workspace, 10).comparison["MRR@10 conf"]
-    assert compare(marked.workspace, 10, bootstrap=500).comparison["MRR@10 conf"].tolist() == pytest.approx(
-        student.tolist(), rel=0.4
-    )
-
-
-def test_half_written_data(made_up):
-    made_up.run("knn", "musicnn", 1)
-    TrackIndex([f"t{i:02d}" for i in range(40)]).save(made_up.workspace.track_index)
-    path = made_up.workspace.split("test")
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(MusicrecError, match="test.pqt cannot be read.*prepare.py"):
-        compare(made_up.workspace, 10)
-
-
-def test_lists_shorter_than_k_are_named(made_up, caplog):
-    made_up.run("knn", "musicnn", 1)
-    compare(made_up.workspace, 10)
-    assert "no list of" not in caplog.text
-    result = compare(made_up.workspace, 11)
-    assert "no list of knn_musicnn_s0 (test)" in caplog.text
-    assert result.metrics[-1] == "NDCG@11"
-
-
-def test_leave_one_out_scores_each_split_on_its_own_lists(made_up):
-    """Predictions with a column split: val's lists were made without knowing val, test's with it."""
-    good, bad = made_up.lists(1), made_up.lists(6)
-    made_up.foreign("sasrec", pd.concat([good.assign(split="val"), bad.assign(split="test")]))
-    row = compare(made_up.workspace, 10).comparison.iloc[0]
-    assert row["val NDCG@10"] > 0.8 > row["NDCG@10"] > 0
-    assert row["MRR@10"] == pytest.approx((1 / 6 + 1 / 7) / 2)
-
-
-def test_any_name_is_a_name_in_latex(made_up):
+def test_any_name_is_a_name_in_latex(made_up: MadeUp) -> None:
     made_up.run("knn", "a_b<c^2~", 1, name="knn_odd")
     text = latex(compare(made_up.workspace, 10), "cosine")
     assert r"a\_b$<$c\textasciicircum{}2\textasciitilde{} &" in text

@@ -1,4 +1,4 @@
-"""Several seeds of one setting: the mean over seeds and how far it can be trusted."""
+"""Means over the seeds of one setting, with the interval that training noise causes."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ import pandas as pd
 from musicrec.evaluation.confidence import half_width
 from musicrec.evaluation.runs import Run
 
-_DERIVED = re.compile(r"_s\d+_[0-9a-f]{8}$")  # what musicrec.training.run_name puts behind the settings
+_DERIVED = re.compile(r"_s\d+_[0-9a-f]{8}$")  # the end of a run name that musicrec.training.run_name derived
 
 
 def setting(run: Run) -> str:
-    """Returns a key that runs share if they differ by their seed alone; a foreign run is a setting of its own."""
-    if not run.settings:
+    """Returns a key that runs share if only their seeds differ; a foreign run is a setting of its own."""
+    if not run.info.settings:
         return run.name
-    return json.dumps([run.recommender, run.embedding, _without_seed(run.settings)], sort_keys=True, default=str)
+    key = [run.info.recommender, run.info.embedding, _without_seed(run.info.settings)]
+    return json.dumps(key, sort_keys=True, default=str)
 
 
-def over_seeds(comparison: pd.DataFrame, runs: Mapping[str, Run], metrics: Iterable[str]) -> pd.DataFrame:
-    """Returns one row a setting and split: number of seeds, the mean of the metrics over them, its 95 % half-width.
+def seed_means(results: pd.DataFrame, runs: Mapping[str, Run], metrics: Iterable[str]) -> pd.DataFrame:
+    """Returns one row per setting and split: number of seeds, the metrics' means over them and 95 % half-widths.
 
     The half-width, Student's t over the seeds' test means, says how much training noise moves the result; NaN for one
-    seed. (The one of `comparison` says how much the choice of users does.)
+    seed. (That of `results` says how much the choice of users does.)
 
     Args:
-        comparison: one row a run and split, as in `Comparison.comparison`.
+        results: one row per run and split, as in `Comparison.results`.
         runs: by name.
         metrics: column names.
     """
     metrics = list(metrics)
     rows: list[dict[str, Any]] = []
-    keys = comparison["run"].map(lambda name: setting(runs[name]))
-    for (_, split), group in comparison.groupby([keys, "split"], sort=False):
+    keys = results["run"].map(lambda name: setting(runs[name]))
+    for (_, split), group in results.groupby([keys, "split"], sort=False):
         first = group.iloc[0]
         conf = half_width(group[metrics].to_numpy())
         rows.append(
@@ -53,7 +54,8 @@ def over_seeds(comparison: pd.DataFrame, runs: Mapping[str, Run], metrics: Itera
     return pd.DataFrame(rows)
 
 
-def _without_seed(settings: Any) -> Any:
+def _without_seed(settings: object) -> object:
+    """Returns settings without the keys called `seed`, at every level."""
     if isinstance(settings, Mapping):
         return {key: _without_seed(value) for key, value in settings.items() if key != "seed"}
     return settings

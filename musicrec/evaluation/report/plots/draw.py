@@ -1,0 +1,165 @@
+"""Draws all plots of a comparison, each as a PNG and an SVG file; matplotlib's pyplot and its state are not used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from musicrec.data.split_files import PAIR, read_split
+from musicrec.evaluation.comparison import Comparison
+from musicrec.evaluation.report.plots.curves import read_curves, training_curves
+from musicrec.evaluation.report.plots.dataset import activity, popularity
+from musicrec.evaluation.report.plots.means import bars, quality_by_size
+from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
+from musicrec.evaluation.report.plots.style import STYLE, colors
+from musicrec.evaluation.significance import ALPHA, critical_difference
+from musicrec.files import atomic_path
+from musicrec.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot on disk, {folder}/{name}.svg and .png.
+
+    Attributes:
+        name: file stem.
+        folder: where the files are.
+        alt: what it shows, as a phrase.
+        caption: what it shows, in sentences.
+    """
+
+    name: str
+    folder: Path
+    alt: str
+    caption: str
+
+    @property
+    def svg(self) -> Path:
+        """Returns the path of the SVG file."""
+        return self.folder / f"{self.name}.svg"
+
+    @property
+    def png(self) -> Path:
+        """Returns the path of the PNG file."""
+        return self.folder / f"{self.name}.png"
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A plot to be drawn: the fields of `Plot`, and the function that draws."""
+
+    name: str
+    alt: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
+    """Returns all plots of a comparison, written to report/ in the workspace."""
+    folder = workspace.root / "report"
+    plots = []
+    for drawing in _drawings(workspace, comparison):
+        with rc_context(STYLE):
+            figure = drawing.draw()
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, not for each format
+            plot = Plot(drawing.name, folder, drawing.alt, drawing.caption)
+            for path in (plot.svg, plot.png):
+                with atomic_path(path) as temporary:
+                    figure.savefig(temporary, dpi=160, metadata={"Date": None} if path == plot.svg else None)
+        plots.append(plot)
+    return plots
+
+
+def _drawings(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields the plots that there are data for."""
+    yield from _of_tables(comparison)
+    yield from _of_sizes(comparison)
+    yield from _of_data(workspace)
+    yield from _of_runs(workspace, comparison)
+
+
+def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields bars, pairwise effects and ranks of each table; every table has one colour."""
+    ndcg, color = comparison.ndcg, colors(comparison.titles)
+    for stem, table, split in comparison.stems():
+        title, rows, pairs = comparison.titles[table], comparison.shown(table, split), comparison.pairs(table, split)
+        yield _Drawing(
+            f"bars_{stem}",
+            f"{ndcg} of each embedding, {title}",
+            f"{ndcg}, mean over users with its 95 % interval.",
+            partial(bars, rows, ndcg, color[table]),
+        )
+        if len(rows) < 2:
+            continue
+        yield _Drawing(
+            f"pairs_{stem}",
+            f"pairwise significance, {title}",
+            f"Effect size of row against column, Cohen's d of the per-user differences in {ndcg}; blue: the row is "
+            "better. Columns have the numbers of the rows. Grey: no significant difference (paired t test, "
+            f"Holm-corrected, p ≥ {ALPHA}).",
+            partial(pair_map, list(rows["row"]), pairs),
+        )
+        scores = comparison.per_user(table, split)
+        yield _Drawing(
+            f"ranks_{stem}",
+            f"mean ranks and groups that do not differ, {title}",
+            f"Mean rank over users by {ndcg} (1 = best). A bar joins embeddings that do not differ significantly "
+            f"(Wilcoxon, Holm-corrected); Friedman test: {_p(critical_difference(scores, pairs).p_friedman)}.",
+            partial(rank_groups, scores, pairs, color[table]),
+        )
+
+
+def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields NDCG against size if there are several sizes; every embedding has one colour in all panels."""
+    ndcg = comparison.ndcg
+    shown = [comparison.shown(table).dropna(subset=["Size"]) for table in comparison.titles]
+    if len({size for rows in shown for size in rows["Size"]}) > 1:
+        yield _Drawing(
+            "size",
+            f"{ndcg} against embedding size",
+            f"{ndcg} against the size of the embedding (dimensions, logarithmic).",
+            partial(quality_by_size, comparison, colors(row for rows in shown for row in rows["row"])),
+        )
+
+
+def _of_data(workspace: Workspace) -> Iterator[_Drawing]:
+    """Yields popularity and activity if there are training data."""
+    if workspace.split("train").is_file():
+        train = read_split(workspace.split("train"), columns=PAIR)
+        yield _Drawing(
+            "popularity",
+            "popularity of the tracks",
+            "Users per track in the training data, the most played first; both axes logarithmic.",
+            partial(popularity, train),
+        )
+        yield _Drawing(
+            "activity",
+            "activity of the users",
+            "Distinct tracks per user in the training data; the line is the median.",
+            partial(activity, train),
+        )
+
+
+def _of_runs(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields the training curves of each run with more than one epoch."""
+    for run in comparison.runs:
+        curves = read_curves(workspace.run_dir(run) / "metrics.csv")
+        if len(curves) > 1:
+            yield _Drawing(
+                f"curves_{run}",
+                f"training curves of {run}",
+                "Loss after each epoch; the dot is the epoch with the lowest validation loss.",
+                partial(training_curves, curves),
+            )
+
+
+def _p(value: float) -> str:
+    """Returns a p value for a caption; NaN: the Friedman test was not possible."""
+    return "needs three embeddings" if np.isnan(value) else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
