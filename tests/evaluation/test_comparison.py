@@ -144,7 +144,7 @@ def test_empty_test_split(made_up: MadeUp) -> None:
 
 @pytest.fixture
 def marked(made_up: MadeUp) -> MadeUp:
-    """musicnn beats a_b for every user, and is beaten by nobody; a_c is as good."""
+    """Returns a workspace where musicnn beats a_b for every user, and a_c is as good as musicnn."""
     made_up.run("knn", "musicnn", 1)
     made_up.run("knn", "a_c", 1)
     made_up.run("knn", "a_b", 6)

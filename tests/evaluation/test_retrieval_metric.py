@@ -1,4 +1,4 @@
-"""The metric for use during training against the per-user functions."""
+"""The metric used during training against the per-user functions."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The summary in W&B, offline: one run a sweep."""
+"""The summary in W&B, offline: one run per sweep."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def compared(tmp_path: Path) -> Comparison:
     return compare(made_up.workspace, 10)
 
 
-def test_one_run_a_sweep(compared: Comparison, tmp_path: Path) -> None:
+def test_one_run_per_sweep(compared: Comparison, tmp_path: Path) -> None:
     plots = [Plot(name, tmp_path, "", "caption") for name in ("size", "curves_knn_x")]
     for plot in plots:
         Image.new("RGB", (4, 4)).save(plot.png)
