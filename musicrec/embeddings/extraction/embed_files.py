@@ -10,7 +10,7 @@ import numpy as np
 
 from musicrec.embeddings.base import AudioEmbedding, Embedding
 from musicrec.embeddings.extraction.job import run
-from musicrec.embeddings.extraction.plan import Request
+from musicrec.embeddings.extraction.request import Request
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 

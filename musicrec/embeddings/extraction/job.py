@@ -19,7 +19,8 @@ from musicrec.embeddings.extraction.inference import run_model, torch_device
 from musicrec.embeddings.extraction.locks import Locks
 from musicrec.embeddings.extraction.merge import merge
 from musicrec.embeddings.extraction.parts import Parts
-from musicrec.embeddings.extraction.plan import Plan, Request, Work, covered, find_work
+from musicrec.embeddings.extraction.plan import Plan, Work, covered, find_work
+from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import Outcome
 from musicrec.progress import progress
 

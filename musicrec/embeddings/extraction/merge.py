@@ -11,7 +11,8 @@ import numpy as np
 from musicrec.embeddings import store
 from musicrec.embeddings.embedding_info import EmbeddingInfo, versions
 from musicrec.embeddings.extraction.parts import Parts, Summary
-from musicrec.embeddings.extraction.plan import Request, Work
+from musicrec.embeddings.extraction.plan import Work
+from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import reasons
 from musicrec.errors import MusicrecError
 

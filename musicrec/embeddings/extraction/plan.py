@@ -1,4 +1,4 @@
-"""Request, Plan and Work: what is asked for, what an unfinished extraction recorded, and the rows left to do.
+"""Plan and Work: what an unfinished extraction recorded, and the rows left to do.
 
 Tracks are planned in chunks of a fixed size by their row, so that the batches the model sees, and with them the last
 bits of its output, do not depend on where a run was interrupted or on how it was sharded.
@@ -9,91 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from musicrec.audio import resample
 from musicrec.embeddings import store
-from musicrec.embeddings.base import AudioEmbedding
 from musicrec.embeddings.embedding_info import EmbeddingInfo
 from musicrec.embeddings.extraction.locks import Locks
 from musicrec.embeddings.extraction.parts import Parts
+from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import signature
 from musicrec.errors import MusicrecError
-from musicrec.workspace import TrackIndex, Workspace
 
 # Length of a chunk in batches.
 _CHUNK_BATCHES = 4
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one process is asked to extract.
-
-    Attributes:
-        embedding: what to extract.
-        workspace: where to.
-        tracks: gives the rows their order.
-        files: track id -> audio file.
-        precision: "fp32", "bf16" or "fp16".
-        resampler: "soxr", "torchaudio" or "auto".
-        shard: which part of the rows; None = all of them, and merge.
-        num_shards: number of parts.
-        overwrite: start from scratch.
-    """
-
-    embedding: AudioEmbedding
-    workspace: Workspace
-    tracks: TrackIndex
-    files: Mapping[str, Path]
-    precision: str = "fp32"
-    resampler: str = "auto"
-    shard: int | None = None
-    num_shards: int = 1
-    overwrite: bool = False
-
-    @property
-    def path(self) -> Path:
-        """Returns the path of the `.npy` file."""
-        return self.workspace.embedding(self.embedding.name)
-
-    @property
-    def info_path(self) -> Path:
-        """Returns the path of the `.json` file."""
-        return self.workspace.embedding_info(self.embedding.name)
-
-    @property
-    def command(self) -> str:
-        """Returns the command that makes this embedding."""
-        return f"python extract.py embedding={self.embedding.name}"
-
-    def differences(self, recorded: EmbeddingInfo | Plan) -> str:
-        """Returns how finished or unfinished rows differ from this request in what decides the numbers."""
-        earlier = {**recorded.settings, "precision": recorded.precision, "resampler": recorded.resampler}
-        now = self.embedding.settings() | {"precision": self.precision}
-        now["resampler"] = recorded.resampler if self.resampler == "auto" else self.resampler
-        return store.differences(earlier, now)
-
-    def refusal(self, found: str) -> MusicrecError:
-        """Returns the error for rows that differ from this request."""
-        return MusicrecError(
-            f"{self.path} was extracted with {found}: give another embedding.name to keep both, or start from scratch "
-            "with extract.overwrite=true"
-        )
-
-    def check(self, recorded: EmbeddingInfo | Plan, path: Path) -> None:
-        """Refuses to add to rows that were made otherwise.
-
-        Args:
-            recorded: what is known of these rows.
-            path: where they are.
-        """
-        found = self.differences(recorded)
-        if found:
-            raise self.refusal(found)
-        self.tracks.check(recorded.stamp(), path, f"{self.command} extract.overwrite=true")
 
 
 @dataclass(frozen=True)
