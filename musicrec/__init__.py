@@ -1,3 +1,3 @@
-"""musicrec tells which pretrained audio representation makes the best music recommender, and how sure we are."""
+"""Compares pretrained audio representations in music recommenders, with confidence intervals."""
 
 __version__ = "0.1.0"

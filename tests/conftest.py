@@ -23,6 +23,7 @@ os.environ["WANDB_MODE"] = "offline"
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., DictConfig]:
     """Returns a function that composes the configuration from overrides, with its workspace below tmp_path."""
+
     def composed(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra_compose("config", [f"paths.root={tmp_path}/workspace", *overrides])

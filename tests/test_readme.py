@@ -35,7 +35,8 @@ def test_links_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_lines_are_short(page: Path) -> None:
     lines = page.read_text().splitlines()
-    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+    # Tables and blocks of commands or output cannot be wrapped.
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "    "))] == []
 
 
 def test_readme_is_short() -> None:
