@@ -148,7 +148,7 @@ def shallow_ours(options: argparse.Namespace) -> dict[str, float]:
 
 
 def shallow_reference(options: argparse.Namespace) -> dict[str, float]:
-    """The study's loop: rows fetched one by one from a DataFrame, each sample of a step projected for itself."""
+    """The study's loop: rows fetched one by one from a DataFrame, each sample projected for itself."""
     train = made_split().train
     frame = pd.DataFrame({"user_id": train.users, "item_id": train.items, "count": train.counts})
 
@@ -385,7 +385,7 @@ def beside_rectools(folder: Path, options: argparse.Namespace) -> None:
             times=split.timestamps.astype("datetime64[s]").astype(str),
         )
         names = {"bert_ours": "musicrec", "bert_rectools": "RecTools 0.19"}
-        compare(names, options, 1e3, "ms a step", {"bert_rectools": str(folder / "bin" / "python")})
+        compare(names, options, 1e3, "ms per step", {"bert_rectools": str(folder / "bin" / "python")})
 
 
 def main() -> None:
@@ -416,7 +416,7 @@ def main() -> None:
         names = {f"{options.what}_ours": "musicrec", f"{options.what}_reference": "the study's loop"}
         if options.only_ours:
             names.popitem()
-        unit = {"shallow": f"s an epoch of {SHALLOW_STEPS} steps", "bert": "ms a step", "retrieval": "ms a user"}
+        unit = {"shallow": f"s per epoch of {SHALLOW_STEPS} steps", "bert": "ms per step", "retrieval": "ms per user"}
         compare(names, options, SHALLOW_STEPS if options.what == "shallow" else 1e3, unit[options.what], {})
 
 

@@ -84,3 +84,15 @@ def test_the_test_of_the_document_passes(popularity: ModuleType, tmp_path: Path)
     names = dict(vars(popularity))
     exec(blocks()["python test"], names)
     names["test_popularity"](tmp_path)
+
+
+def test_a_recommender_chooses_its_optimizer_unless_the_command_line_does(
+    compose: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    option = tmp_path / "conf" / "recommender" / "own.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text(blocks()["yaml defaults"] + "name: own\nlr: 0.1\n")
+    given = (f"hydra.searchpath=[file://{tmp_path}/conf]", "recommender=own")
+    own = compose(*given).optimizer
+    assert (own._target_, own.lr) == ("torch.optim.NAdam", 0.1)
+    assert compose(*given, "optimizer=adamw").optimizer._target_ == "torch.optim.AdamW"

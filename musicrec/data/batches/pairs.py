@@ -12,7 +12,7 @@ from musicrec.data.batches.base import BatchSource
 
 
 class PairBatch(NamedTuple):
-    """One step: pairs (anchor, positive) and, for each anchor, entities of the other side that it was never seen with.
+    """Pairs (anchor, positive) of one step and, per anchor, entities of the other side that it was never seen with.
 
     Attributes:
         anchors: (batch,) int64.
@@ -76,7 +76,7 @@ class PairSource(BatchSource):
         anchors: (pairs,) the side negatives are drawn for: items when users are sampled (`sample: item`).
         positives: (pairs,) the other side.
         weights: (pairs,) confidence of each pair.
-        pool: sorted distinct ids negatives come from (a cold item is no negative: nobody could have played it).
+        pool: sorted distinct ids negatives come from (a cold item is not a negative: nobody could have played it).
         known: pairs (anchors, positives) that are no negatives; the pairs themselves by default.
         exclude_positives: False draws from the whole pool, positives included.
     """

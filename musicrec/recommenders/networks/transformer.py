@@ -27,7 +27,7 @@ class SequenceTransformer(nn.Module):
         intermediate_size: inner size of the feed-forward part.
         max_seq_len: number of positions.
         dropout: of vectors and attention, in training.
-        head: `linear`: an output vector and a bias for each item; `tied`: the (projected) item vectors.
+        head: `linear`: an output vector and a bias per item; `tied`: the (projected) item vectors.
         norm: layer normalisation `post` (BERT) or `pre` each sublayer.
     """
 
@@ -83,7 +83,7 @@ class SequenceTransformer(nn.Module):
         self, tokens: torch.Tensor, masked: torch.Tensor, outputs: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Returns (masked, hidden) states, (items, hidden) vectors and (items,) biases; see `forward`."""
-        # Each item is projected at most once in a step.
+        # Each item is projected at most once per step.
         vectors = self.item_vectors() if self.head is None or tokens.numel() >= len(self.items) else None
         states = self.encode(tokens, masked, vectors)
         weight, bias = self.output_vectors(vectors)

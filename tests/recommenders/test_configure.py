@@ -49,8 +49,8 @@ def test_instantiated_recommender_recommends(
     ids, scores = model.recommend(np.arange(4), 6)
     assert ids.shape == scores.shape == (4, 6)
     for user, row in enumerate(ids):
-        heard = set(ten_rows.train.items[ten_rows.train.users == user].tolist())
-        assert set(row.tolist()) - {-1} == set(range(6)) - heard
+        played = set(ten_rows.train.items[ten_rows.train.users == user].tolist())
+        assert set(row.tolist()) - {-1} == set(range(6)) - played
     assert model.trainable == (name != "knn")
     assert model.seed == 3
 
