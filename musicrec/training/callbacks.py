@@ -29,7 +29,8 @@ def configured(cfg: DictConfig, model: TrainedRecommender, loggers: Sequence[Log
     """
     resolved = cfg.copy()
     resolved.monitor, resolved.monitor_mode = model.monitor, model.monitor_mode
-    made: list[pl.Callback] = [instantiate(node) for node in resolved.callbacks.values() if node is not None]
+    nodes = [node for node in resolved.callbacks.values() if node is not None]
+    made: list[pl.Callback] = [instantiate(node, _convert_="all") for node in nodes]
     # LearningRateMonitor refuses a trainer without loggers, and only the first process of a DDP run has any.
     return [callback for callback in made if loggers or not isinstance(callback, LearningRateMonitor)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, s
         said, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         process.kill()
-        pytest.fail(f"the sweep waits for ever:\n{process.communicate()[0]}")
+        pytest.fail(f"the sweep waits forever:\n{process.communicate()[0]}")
     return process.returncode, said
 
 
@@ -35,9 +36,17 @@ def job(sweep: Path, number: int) -> dict[str, object]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
+def says(log: Path, text: str) -> bool:
+    return text in log.read_text()
+
+
+def pending(cluster: Cluster, job_id: str) -> bool:
+    return "PENDING" in cluster.state(job_id)
+
+
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a workspace made by the first sweep: nothing was there when its four jobs began."""
+    """Returns a workspace made by the first sweep: nothing was there when its four jobs started."""
     folder = tmp_path_factory.mktemp("world")
     sweep = ("recommender=knn,shallow", "embedding=random,mfcc")
     returned, said = finish(cluster.script("train", *sweep, *common(folder / "workspace", folder / "sweep")))
@@ -130,8 +139,8 @@ def test_requeued_and_preempted_jobs_end_with_the_metrics_of_undisturbed_ones(
         else:
             cluster.command("scontrol", "requeue", number_of_job)
         log = sweep / str(number) / "train.log"
-        wait(lambda log=log: "training stops in epoch" in log.read_text(), interrupted)
-        wait(lambda job=number_of_job: "PENDING" in cluster.state(job), interrupted)
+        wait(partial(says, log, "training stops in epoch"), interrupted)
+        wait(partial(pending, cluster, number_of_job), interrupted)
         # SLURM lets a requeued job wait for two minutes.
         cluster.command("scontrol", "update", f"JobId={number_of_job}", "StartTime=now")
     returned, said = finish(interrupted)
@@ -145,5 +154,7 @@ def test_requeued_and_preempted_jobs_end_with_the_metrics_of_undisturbed_ones(
         assert f"bert_again_{number}: resuming from" in log_text
         other = job(tmp_path / "undisturbed", number)["run"]
         for split in ("val", "test"):
-            paths = [root / "metrics" / f"{run}_{split}.pqt" for run in (f"bert_again_{number}", other)]
-            pd.testing.assert_frame_equal(*map(pd.read_parquet, paths))
+            again, expected = (
+                pd.read_parquet(root / "metrics" / f"{run}_{split}.pqt") for run in (f"bert_again_{number}", other)
+            )
+            pd.testing.assert_frame_equal(again, expected)

@@ -1,4 +1,4 @@
-"""Reads what an offline W&B run wrote, from its own file and without W&B's server."""
+"""Reads the file of an offline W&B run, without W&B's server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
 _BLOCK = 32_768  # LevelDB's log format: records are cut at block ends; FULL, FIRST, MIDDLE, LAST
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _HEADER = 7  # of the file, and of each piece: checksum, length, kind
@@ -16,7 +18,7 @@ _HEADER = 7  # of the file, and of each piece: checksum, length, kind
 
 @dataclass
 class OfflineRun:
-    """Everything the run told W&B."""
+    """Everything the run logged to W&B."""
 
     run: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -28,8 +30,6 @@ class OfflineRun:
 
 def read_offline_run(folder: Path) -> OfflineRun:
     """Returns the content of `offline-run-*/run-*.wandb`."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
     found = OfflineRun()
     (path,) = folder.glob("run-*.wandb")
     for content in _records(path.read_bytes()):
@@ -59,16 +59,17 @@ def read_offline_run(folder: Path) -> OfflineRun:
 
 
 def _records(data: bytes) -> Iterator[bytes]:
+    """Yields the records of the file."""
     assert data[:4] == b":W&B"
-    place, parts = _HEADER, b""
-    while place + _HEADER <= len(data):
-        left = _BLOCK - place % _BLOCK
+    offset, parts = _HEADER, b""
+    while offset + _HEADER <= len(data):
+        left = _BLOCK - offset % _BLOCK
         if left < _HEADER:
-            place += left
+            offset += left
             continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + _HEADER])
-        parts += data[place + _HEADER : place + _HEADER + length]
-        place += _HEADER + length
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + _HEADER])
+        parts += data[offset + _HEADER : offset + _HEADER + length]
+        offset += _HEADER + length
         if kind in (_FULL, _LAST):
             yield parts
             parts = b""

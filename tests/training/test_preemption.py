@@ -1,4 +1,4 @@
-"""A run that is told to leave in the middle ends with the numbers of one that was not."""
+"""A run that was interrupted by a signal ends with the numbers of one that was not."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def metrics(root: Path, run: str) -> pd.DataFrame:
 @pytest.mark.parametrize("recommender", ["shallow", "bert"])
 @pytest.mark.parametrize("grace", [0.0, 1000.0])
 @pytest.mark.usefixtures("handlers")
-def test_a_run_that_was_told_to_leave_ends_like_an_undisturbed_one(
+def test_an_interrupted_run_ends_like_an_undisturbed_one(
     compose: Callable[..., DictConfig],
     tiny_workspace: Path,
     interrupted: Callable[[signal.Signals, int], None],
@@ -76,17 +76,18 @@ def test_a_run_that_was_told_to_leave_ends_like_an_undisturbed_one(
     settings = (*SETTINGS, f"recommender={recommender}", "recommender.batch_size=2", "trainer.max_epochs=4")
     stages.train(compose(*settings, "run_name=undisturbed"))
 
-    settings = (*settings, f"callbacks.preemption.grace={grace}")
+    patient = (*settings, f"callbacks.preemption.grace={grace}", "run_name=again")
     interrupted(signal.SIGTERM, 3)
     with pytest.raises(SystemExit) as left:
-        stages.train(compose(*settings, "run_name=again"))
+        stages.train(compose(*patient))
     assert left.value.code == 128 + signal.SIGTERM
     record = read_json(tiny_workspace / "runs" / "again" / "run.json")
     assert record["status"] == "started"
-    stages.train(compose(*settings, "run_name=again"))
+    stages.train(compose(*patient))
     pd.testing.assert_frame_equal(metrics(tiny_workspace, "again"), metrics(tiny_workspace, "undisturbed"))
-    history = [pd.read_csv(tiny_workspace / "runs" / run / "metrics.csv") for run in ("again", "undisturbed")]
-    pd.testing.assert_frame_equal(*history)
+    paths = [tiny_workspace / "runs" / run / "metrics.csv" for run in ("again", "undisturbed")]
+    again, undisturbed = map(pd.read_csv, paths)
+    pd.testing.assert_frame_equal(again, undisturbed)
 
 
 @pytest.mark.usefixtures("handlers")

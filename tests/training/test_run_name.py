@@ -29,10 +29,19 @@ def test_every_setting_that_changes_numbers_changes_the_name(compose: Callable[.
         "trainer.max_epochs=3",
         "trainer.precision=bf16-mixed",
         "eval.top_k=20",
+        "callbacks.early_stopping.patience=3",
+        "~callbacks.early_stopping",
+        "+callbacks.mine._target_=pytorch_lightning.callbacks.StochasticWeightAveraging",
     ]
     names = {run_name(compose("recommender=shallow", change)) for change in changes}
     names.add(run_name(compose("recommender=shallow")))
     assert len(names) == len(changes) + 1
+
+
+def test_what_only_watches_does_not_change_the_name(compose: Callable[..., DictConfig]) -> None:
+    name = run_name(compose("recommender=shallow"))
+    for change in ("~callbacks.progress", "~callbacks.learning_rate", "callbacks.preemption.grace=5", "logger=none"):
+        assert run_name(compose("recommender=shallow", change)) == name
 
 
 def test_a_given_name_is_kept_and_a_path_stays_readable(compose: Callable[..., DictConfig]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from musicrec import stages
 from musicrec.errors import MusicrecError
@@ -93,7 +93,7 @@ def test_a_finished_run_is_not_done_again(
     assert predictions.stat().st_mtime_ns > made
 
 
-def test_a_run_starts_anew_when_the_data_changed(
+def test_a_run_restarts_when_the_data_changed(
     compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -144,6 +144,31 @@ def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth
     scored = sum(len(pd.read_parquet(tiny_workspace / "metrics" / f"{name}_{split}.pqt")) for split in ("val", "test"))
     assert scored == 4
     assert np.isnan(np.load(tiny_workspace / "model_embeddings" / f"{name}_items.npy")[4]).all()
+
+
+def test_a_run_leaves_its_configuration_as_it_was(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
+    cfg = compose(*SMALL, "recommender=shallow")
+    stages.train(cfg)
+    assert cfg == compose(*SMALL, "recommender=shallow")
+    written = OmegaConf.load(tiny_workspace / "runs" / run_name(cfg) / "config.yaml")
+    assert written.run_name == run_name(cfg)
+
+
+def test_callbacks_are_added_and_removed_by_configuration(
+    compose: Callable[..., DictConfig], tiny_workspace: Path
+) -> None:
+    own = ("_target_=pytorch_lightning.callbacks.EarlyStopping", "monitor=train/loss", "stopping_threshold=1000")
+    added = tuple(f"+callbacks.own.{setting}" for setting in own)
+    impatient = ("recommender=shallow", "recommender.lr=10.0", "trainer.max_epochs=30", "recommender.patience=1")
+    lengths = {}
+    for name, changes in {"default": (), "added": added, "removed": ("~callbacks.early_stopping",)}.items():
+        stages.train(compose(*SMALL, *impatient, f"run_name={name}", *changes))
+        history = pd.read_csv(tiny_workspace / "runs" / name / "metrics.csv")
+        lengths[name] = int(history["train/loss"].count())
+        assert history["lr-Adam"].notna().any()
+    assert lengths["removed"] == 30
+    assert 1 < lengths["default"] < 30
+    assert lengths["added"] == 1
 
 
 def test_the_run_record_says_what_it_was_made_from(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:

@@ -63,7 +63,8 @@ def test_leave_one_out(compose: Callable[..., DictConfig], tmp_path: Path, recom
     for split, seen in given.items():
         lists = predictions[predictions.split == split]
         assert sorted(lists.user_id.unique()) == list(range(1, 13))
-        assert not set(zip(lists.user_id, lists.item_id)) & set(zip(seen.user_id, seen.track_id))  # noqa: B905
+        known = set(zip(seen.user_id, seen.track_id, strict=True))
+        assert not known & set(zip(lists.user_id, lists.item_id, strict=True))
         assert set(lists.item_id) <= set(train.track_id)
         assert len(pd.read_parquet(workspace.metrics(name, split))) == 12
     stages.evaluate(compose(*SMALL))

@@ -99,6 +99,8 @@ class BatchKeys:
         epoch, rank, world = 0, 0, 1
         if self.trainer is not None:
             epoch, rank, world = self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size
+            if self.trainer.overfit_batches:  # type: ignore[attr-defined]
+                epoch = 0  # the same examples, negatives and masks again and again
         for number in range(len(self.source)):
             yield BatchKey(self.source, epoch, number, rank, world)
 
