@@ -11,7 +11,7 @@ import pytest
 from musicrec.data.log import bzip2
 from musicrec.data.log.bzip2 import open_bzip2
 
-BLOCK = "{:048b}".format(0x314159265359)
+BLOCK = f"{0x314159265359:048b}"
 
 
 @pytest.fixture(params=["indexed_bzip2", "bz2"], autouse=True)
