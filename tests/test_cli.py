@@ -31,8 +31,8 @@ def test_help_tells_the_stages_and_groups(name: str) -> None:
     [
         (("train", "recommender=nonsense"), "Could not find 'recommender/nonsense'"),
         (("train", "recommender.nonsense=1"), "Key 'nonsense' is not in struct"),
-        (("prepare", "data=custom"), "musicrec prepare: data=custom does not say where the listening log is"),
-        (("extract", "data=custom"), "musicrec extract: data=custom does not say where the audio is"),
+        (("prepare", "data=custom"), "musicrec prepare: data=custom needs a listening log"),
+        (("extract", "data=custom"), "musicrec extract: data=custom needs a folder of audio"),
         (("train", "data=custom"), "is missing: make it with: python prepare.py"),
         (("evaluate", "data=custom"), "is missing: make it with python prepare.py"),
     ],

@@ -1,1 +1,1 @@
-"""Listening log to plays to splits, the datasets made of them, and the demo world."""
+"""From listening logs to plays and splits; batches for training; the demo world."""

@@ -1,4 +1,4 @@
-"""A DuckDB connection that stays within a memory limit by spilling to disk, and its parquet files."""
+"""A DuckDB connection that stays within a memory limit by spilling to disk, and writing its Parquet files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from musicrec.errors import MusicrecError
+import duckdb
 
-if TYPE_CHECKING:
-    import duckdb
+from musicrec.errors import MusicrecError, first_line
 
-
-# Distinct values up to which a column of a row group is dictionary-encoded: more than a large library has tracks.
+# A column of a row group is dictionary-encoded up to this number of distinct values, more than a large library has
+# tracks.
 DICTIONARY_SIZE = 1 << 16
-# The rest is for Python, its libraries and the blocks of a log that are being read.
+# Share of the memory limit; the rest is for Python, its libraries and the blocks of a log that are being parsed.
 DATABASE_SHARE = 0.75
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -27,15 +26,13 @@ def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.D
     """Yields an in-memory database.
 
     Args:
-        folder: what exceeds the memory limit is spilled into a temporary folder in it.
-        memory_limit: of this process, e.g. 4GB; the database gets DATABASE_SHARE of it.
-        threads: used by every query.
+        folder: data beyond the memory limit is spilled to a temporary folder in it.
+        memory_limit: memory of this process, e.g. 4GB; the database gets DATABASE_SHARE of it.
+        threads: threads per query.
 
     Raises:
-        MusicrecError: if the limit is not one, or if memory or disk do not suffice.
+        MusicrecError: if the limit is not a memory size, or memory or disk are insufficient.
     """
-    import duckdb
-
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-duckdb-", dir=folder) as spill, duckdb.connect() as connection:
         try:
@@ -43,23 +40,23 @@ def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.D
             connection.execute(f"SET memory_limit = '{int(DATABASE_SHARE * _limit(connection))}B'")
         except duckdb.Error as error:
             raise MusicrecError(
-                f"data.memory_limit={memory_limit} is not an amount of memory: say, for example, data.memory_limit=4GB"
+                f"data.memory_limit={memory_limit} is not a memory size; e.g. data.memory_limit=4GB"
             ) from error
         connection.execute(f"SET temp_directory = {literal(spill)}")
         connection.execute(f"SET threads = {threads}")
-        connection.execute("SET enable_progress_bar = false")  # it would write into the standard output
+        connection.execute("SET enable_progress_bar = false")  # it would write to standard output
         connection.execute("SET TimeZone = 'UTC'")
-        # Order is asked for where it matters; keeping it everywhere costs memory.
+        # Queries ask for an order where it matters; keeping it everywhere costs memory.
         connection.execute("SET preserve_insertion_order = false")
         try:
             yield connection
         except duckdb.OutOfMemoryException as error:
             raise MusicrecError(
-                f"data.memory_limit={memory_limit} does not suffice, or the disk of {folder} is full: raise the limit "
-                f"or free some space ({_first_line(error)})"
+                f"data.memory_limit={memory_limit} is too small, or the disk of {folder} is full; raise the limit or "
+                f"free some space ({first_line(error)})"
             ) from error
         except duckdb.IOException as error:
-            raise MusicrecError(f"{folder} cannot be written or read: {_first_line(error)}") from error
+            raise MusicrecError(f"{folder} cannot be written or read: {first_line(error)}") from error
 
 
 def literal(text: str | Path) -> str:
@@ -70,9 +67,13 @@ def literal(text: str | Path) -> str:
 def copy_to_parquet(
     connection: duckdb.DuckDBPyConnection, query: str, path: Path, metadata: dict[str, Any] | None = None
 ) -> None:
-    """Writes the rows of a query as parquet (zstd), with metadata as `musicrec.files.write_parquet` stores it.
+    """Writes the rows of a query as Parquet (zstd).
 
-    The caller gives a temporary path (`musicrec.files.atomic_path`).
+    Args:
+        connection: where the query runs.
+        query: its rows are written in its order.
+        path: the file; the caller gives a temporary one (`musicrec.files.atomic_path`).
+        metadata: stored as `musicrec.files.write_parquet` does.
     """
     stored = literal(json.dumps(metadata or {}, default=str))
     connection.execute(
@@ -87,11 +88,7 @@ def copy_to_parquet(
 
 
 def _limit(connection: duckdb.DuckDBPyConnection) -> float:
-    """Returns the memory limit in bytes, which DuckDB tells as 3.7 GiB."""
+    """Returns the memory limit in bytes, which DuckDB reports as e.g. 3.7 GiB."""
     [(text,)] = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, unit = text.split()
     return float(number) * 1024 ** _UNITS.index(unit)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Which plays take part at all: a k-core of users and tracks, and a sample of the tracks."""
+"""Filters on plays before splitting: a k-core of users and tracks, and a random sample of tracks."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from musicrec.columns import TRACK, USER
 from musicrec.data.split_dates import Period, log_range
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 
 if TYPE_CHECKING:
     import duckdb
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-SAMPLE_SEED = 42  # no setting, so that the same fraction of the same log is the same for everybody
+SAMPLE_SEED = 42  # fixed, so that the same fraction of the same log is the same sample for everyone
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What must hold of the plays within the period.
+    """Conditions on the plays within the period.
 
     Attributes:
-        min_user_plays: every user has at least so many plays.
-        min_track_plays: every track has at least so many plays; with both, users and tracks are removed in turn until
-            both hold (a k-core).
-        item_sample: so many tracks are kept, drawn at random before the other filters: a number from 1 on, or a
-            fraction below 1 of the tracks that are played. None: all.
+        min_user_plays: least number of plays per user.
+        min_track_plays: least number of plays per track. With both, users and tracks are removed in turn until both
+            conditions hold (a k-core).
+        item_sample: number of tracks to keep, or (below 1) the fraction of the played tracks; they are drawn at random
+            before the other filters. None: all.
     """
 
     min_user_plays: int = 0
@@ -35,26 +38,20 @@ class Filters:
     item_sample: float | None = None
 
     def check(self) -> None:
-        """Refuses values that cannot work."""
+        """Refuses invalid values with a MusicrecError."""
         for key, value in (("min_user_plays", self.min_user_plays), ("min_track_plays", self.min_track_plays)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise MusicrecError(f"data.{key}={value} is not possible: it must be a whole number, 0 = no filter")
+            is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            demand(f"data.{key}", value, is_count, "a whole number (0 = no filter)")
         sample = self.item_sample
-        if sample is not None and (
-            isinstance(sample, bool)
-            or not isinstance(sample, int | float)
-            or not (0 < sample < 1 or (sample >= 1 and sample == int(sample)))
-        ):
-            raise MusicrecError(
-                f"data.item_sample={sample} is not possible: it must be a number of tracks, a fraction of them between "
-                "0 and 1, or null"
-            )
+        is_number = isinstance(sample, int | float) and not isinstance(sample, bool)
+        valid = sample is None or (is_number and (0 < sample < 1 or (sample >= 1 and sample == int(sample))))
+        demand("data.item_sample", sample, valid, "a number of tracks, a fraction of them between 0 and 1, or null")
 
     def apply(self, connection: duckdb.DuckDBPyConnection, period: Period) -> None:
-        """Replaces the view `plays` (over the view `all_plays`) by one of the plays that pass.
+        """Replaces the view `plays` (of the view `all_plays`) by a view of the plays that pass.
 
         Raises:
-            MusicrecError: if none does.
+            MusicrecError: if none passes.
         """
         if not (self.min_user_plays > 1 or self.min_track_plays > 1 or self.item_sample is not None):
             return
@@ -71,11 +68,11 @@ class Filters:
         ).fetchall()
         if not users:
             raise MusicrecError(
-                f"no user is left by data.min_user_plays={self.min_user_plays}, "
+                f"no user passes data.min_user_plays={self.min_user_plays}, "
                 f"data.min_track_plays={self.min_track_plays}, data.item_sample={self.item_sample} "
                 f"({period}); {log_range(connection)}"
             )
-        logger.info("%s users and %s tracks pass the filters", f"{users:,}", f"{tracks:,}")
+        log.info("%s users and %s tracks pass the filters", f"{users:,}", f"{tracks:,}")
         for name in (USER, TRACK):
             connection.execute(f"CREATE TEMP TABLE core_{name} AS SELECT DISTINCT {name} FROM core")
         connection.execute(
@@ -89,8 +86,6 @@ class Filters:
     def _sample(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self.item_sample is None:
             return
-        import numpy as np
-        import pyarrow as pa
 
         query = f"SELECT DISTINCT {TRACK} FROM core ORDER BY {TRACK}"
         tracks = connection.execute(query).fetchnumpy()[TRACK]

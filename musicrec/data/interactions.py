@@ -1,11 +1,12 @@
-"""Training interactions as arrays, and the split files of a workspace read together."""
+"""Interactions: training pairs as arrays. SplitData: the split files of a workspace, loaded together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.split_files import REMEDY, read_split
@@ -13,9 +14,6 @@ from musicrec.data.splits import SPLITS
 from musicrec.errors import MusicrecError
 from musicrec.files import parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLD = "cold_test"
 
@@ -25,12 +23,12 @@ class Interactions:
     """The (user, track) pairs of a training period, sorted by (user, timestamp, track).
 
     Attributes:
-        user_ids: (users,) sorted distinct ids as the log gives them: int64, or object holding str.
-        users: (rows,) int64 position in `user_ids`, non-decreasing.
+        user_ids: (users,) sorted distinct ids as in the log: int64, or object holding str.
+        users: (rows,) int64 index in `user_ids`, non-decreasing.
         items: (rows,) int64 track idx.
-        counts: (rows,) int64 plays of the pair.
+        counts: (rows,) int64 number of plays of the pair.
         timestamps: (rows,) datetime64[us] first play of the pair.
-        num_tracks: rows of the embedding, i.e. tracks in the index.
+        num_tracks: number of tracks in the index, i.e. of rows in an embedding.
         candidates: (candidates,) int64 sorted distinct track idx that may be recommended.
     """
 
@@ -47,7 +45,7 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
-        """Returns the number of users, those whose history became empty included."""
+        """Returns the number of users, including those whose history became empty."""
         return len(self.user_ids)
 
     @property
@@ -55,28 +53,30 @@ class Interactions:
         """Returns (users + 1,) int64: user u owns rows offsets[u]:offsets[u + 1]."""
         return np.searchsorted(self.users, np.arange(self.num_users + 1))
 
+    def user_index(self, users: np.ndarray) -> np.ndarray:
+        """Returns (n,) the index in `user_ids` of each of n user ids, -1 for unknown users."""
+        return pd.Index(self.user_ids).get_indexer(pd.Index(users))
+
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, num_tracks: int) -> Interactions:
         """Returns the rows of a split file as arrays.
 
         Args:
-            frame: columns user_id, track_id (idx), timestamp, count in any order of rows.
-            num_tracks: tracks in the index.
+            frame: columns user_id, track_id (idx), timestamp, count; rows in any order.
+            num_tracks: number of tracks in the index.
 
         Raises:
-            MusicrecError: if a track idx lies outside 0..num_tracks - 1.
+            MusicrecError: if a track idx is outside 0..num_tracks - 1.
         """
-        import pandas as pd
-
         items = frame[TRACK].to_numpy(np.int64)
         if len(items) and (items.min() < 0 or items.max() >= num_tracks):
             raise MusicrecError(
-                f"the split holds track idx {items.min()} to {items.max()}, but the index has {num_tracks} tracks: "
-                f"make it anew: {REMEDY}"
+                f"the split holds track idx {items.min()} to {items.max()}, but the index has {num_tracks} tracks; "
+                f"make it again: {REMEDY}"
             )
         ids = frame[USER]
         values = ids.to_numpy(np.int64) if pd.api.types.is_integer_dtype(ids.dtype) else ids.to_numpy(object)
-        # Python's order of str is by code point; the numeric one of int64 is the order of the split, too.
+        # Sorts as the split does: str by code point, int64 by value.
         users, user_ids = pd.factorize(values, sort=True)
         timestamps = frame[TIMESTAMP].to_numpy("datetime64[us]")
         order = np.lexsort((items, timestamps, users))
@@ -93,11 +93,11 @@ class Interactions:
     def without_items(self, missing: np.ndarray) -> Interactions:
         """Returns the interactions without the tracks that have no embedding.
 
-        They leave the histories and the candidates; users stay, even with nothing left, so that positions in
-        `user_ids` mean the same for every embedding (DESIGN, section 5, missing audio).
+        The tracks are removed from the histories and the candidates. Users stay, even with an empty history, so that
+        an index in `user_ids` means the same user for every embedding (docs/design.md, Missing audio).
 
         Args:
-            missing: (num_tracks,) bool, True where the embedding is missing.
+            missing: (num_tracks,) bool, True for tracks without an embedding.
         """
         if missing.shape != (self.num_tracks,):
             raise ValueError(f"missing must have shape ({self.num_tracks},), not {missing.shape}")
@@ -114,13 +114,13 @@ class Interactions:
 
 @dataclass(frozen=True)
 class SplitData:
-    """What train.py and evaluate.py read of stage 2A.
+    """The split files that train.py and evaluate.py read.
 
     Attributes:
-        train: the training interactions; its candidates include the tracks of cold_test, if there is that split.
-        truth: held-out pairs by split name ("val", "test"; hot_cold: "val", "hot_test", "cold_test"): frames user_id,
-            track_id (idx), timestamp, count.
-        split: the value of `data.split` the files were made with.
+        train: the training interactions; the candidates include the tracks of cold_test if that split exists.
+        truth: held-out pairs by split name ("val", "test"; hot_cold: "val", "hot_test", "cold_test"), as frames with
+            the columns user_id, track_id (idx), timestamp, count.
+        split: the value of `data.split` with which the files were made.
     """
 
     train: Interactions
@@ -129,7 +129,7 @@ class SplitData:
 
     @classmethod
     def load(cls, workspace: Workspace, tracks: TrackIndex) -> SplitData:
-        """Returns data/{train,val,test}.pqt, or {train,val,hot_test,cold_test}.pqt.
+        """Loads data/{train,val,test}.pqt, or data/{train,val,hot_test,cold_test}.pqt.
 
         Raises:
             MusicrecError: if a file is missing or unreadable, lacks a column, was made with another track index,
@@ -141,8 +141,8 @@ class SplitData:
         truth = {name: read_split(workspace.split(name), tracks) for name in SPLITS[split].files[1:]}
         if any(parquet_metadata(workspace.split(name)).get("settings") != settings for name in truth):
             raise MusicrecError(
-                f"the files in {workspace.data_dir} were made with different settings (was prepare.py killed?): "
-                f"make them anew: {REMEDY}"
+                f"the files in {workspace.data_dir} were made with different settings (was prepare.py killed?); "
+                f"make them again: {REMEDY}"
             )
         interactions = Interactions.from_frame(train, len(tracks))
         if COLD in truth:
@@ -151,7 +151,7 @@ class SplitData:
         return cls(interactions, truth, split)
 
     def without_items(self, missing: np.ndarray) -> SplitData:
-        """Returns the data without the tracks that have no embedding in train; the truth stays as it is.
+        """Returns the data whose training part lacks the tracks without an embedding; the truth stays.
 
         See `Interactions.without_items`.
         """
@@ -159,23 +159,21 @@ class SplitData:
 
     @property
     def sequential(self) -> bool:
-        """Returns whether splits differ in what is known of a user, so that each needs lists of its own."""
+        """Returns whether a user's history differs by split, so that each split needs its own lists."""
         return self.split == "leave_one_out"
 
     def history(self, name: str) -> Interactions:
-        """Returns what is known of the users when the lists for a held-out split are made.
+        """Returns the interactions that are known when the lists for a held-out split are made.
 
-        That is train; and for the test of leave_one_out also val, which comes between. Tracks that are no candidates
-        are left out.
+        These are train and, for the test split of leave_one_out, also val. Tracks that are not candidates are left out.
         """
         if not self.sequential or name != "test":
             return self.train
         train, val = self.train, self.truth["val"]
         items = val[TRACK].to_numpy(np.int64)
         val = val[np.isin(items, train.candidates)]
-        import pandas as pd
 
-        users = np.concatenate([train.users, pd.Index(train.user_ids).get_indexer(pd.Index(val[USER].to_numpy()))])
+        users = np.concatenate([train.users, train.user_index(val[USER].to_numpy())])
         items = np.concatenate([train.items, val[TRACK].to_numpy(np.int64)])
         counts = np.concatenate([train.counts, val[COUNT].to_numpy(np.int64)])
         timestamps = np.concatenate([train.timestamps, val[TIMESTAMP].to_numpy("datetime64[us]")])
@@ -186,8 +184,8 @@ class SplitData:
 
 
 def _split_of(settings: dict[str, Any] | None, workspace: Workspace) -> str:
-    """Returns the way train.pqt was split; for a foreign one by the files that are there."""
+    """Returns the `data.split` of train.pqt; for files made elsewhere it follows from which files exist."""
     split = (settings or {}).get("split", "hot_cold" if workspace.split(COLD).is_file() else "temporal")
     if split not in SPLITS:
-        raise MusicrecError(f"{workspace.split('train')} has the unknown split {split!r}: make it anew: {REMEDY}")
+        raise MusicrecError(f"{workspace.split('train')} has the unknown split {split!r}; make it again: {REMEDY}")
     return str(split)

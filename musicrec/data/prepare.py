@@ -1,4 +1,4 @@
-"""Stage 2A: listening log -> plays.pqt -> the split's data/*.pqt, and their statistics."""
+"""Stage prepare: from a listening log to plays.pqt, the split files data/*.pqt and their statistics."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+
+from musicrec.audio.library import scan
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, literal
 from musicrec.data.log.formats import FORMATS
@@ -17,32 +21,29 @@ from musicrec.data.source import DataSource
 from musicrec.data.split_dates import AUTO, Period, check_order, parse_date
 from musicrec.data.splits import SPLITS
 from musicrec.data.statistics import split_statistics
-from musicrec.errors import MusicrecError
+from musicrec.errors import demand
 from musicrec.files import atomic_path, parquet_metadata
 from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
 
-if TYPE_CHECKING:
-    import pandas as pd
+log = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
-# Raise it when the same plays are to give other splits, so that old files are made anew.
+# Raise it when the same plays must give other splits, so that older files are made again.
 VERSION = 2
 ON_BAD_ROW = ("skip", "error")
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What prepare.py did.
+    """The result of prepare.py.
 
     Attributes:
-        tracks: tracks in the index.
-        plays: facts of plays.pqt: rows read, bad rows, unknown tracks.
+        tracks: number of tracks in the index.
+        plays: facts about plays.pqt: rows read, rejected rows, unknown tracks.
         period: the dates, as text.
-        statistics: one row a split, see `split_statistics`; also in data/stats.csv.
-        rejected_rows: the list of bad rows, None if there are none.
-        unknown_tracks: the list of unknown tracks, None if there are none.
+        statistics: one row per split, see `split_statistics`; also in data/stats.csv.
+        rejected_rows: path of the list of rejected rows, None if there are none.
+        unknown_tracks: path of the list of unknown tracks, None if there are none.
         made: the files that were made; empty if all were up to date.
     """
 
@@ -56,16 +57,16 @@ class PrepareReport:
 
 
 def stats_path(workspace: Workspace) -> Path:
-    """Returns the table of statistics."""
+    """Returns the path of the table of statistics."""
     return workspace.data_dir / "stats.csv"
 
 
 def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
-    """Makes trackid_sorted.csv, plays.pqt and the splits, each unless it is there and made from the same.
+    """Makes trackid_sorted.csv, plays.pqt and the split files, skipping those that are up to date.
 
     Raises:
-        MusicrecError: if an option is not allowed, the log cannot be read, or a split is empty. Files that exist are
-            then as they were, and those that were finished (plays.pqt) stay.
+        MusicrecError: if an option is invalid, the log cannot be read, or a split is empty. Existing files then stay as
+            they were, and files already finished (plays.pqt) are kept.
     """
     check_settings(source)
     plays, tracks, new_plays = make_plays(source, workspace, track_index(source, workspace))
@@ -76,9 +77,8 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
         period = _split(source, workspace, plays, {**tracks.stamp(), "settings": settings})
         made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
     else:
-        logger.info("%s is up to date", workspace.data_dir)
+        log.info("%s is up to date", workspace.data_dir)
     rejected, unknown = rejected_path(workspace), unknown_path(workspace)
-    import pandas as pd
 
     return PrepareReport(
         tracks=len(tracks),
@@ -92,7 +92,7 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
 
 
 def is_prepared(source: DataSource, workspace: Workspace) -> bool:
-    """Returns whether the splits are there and made by `prepare` from this source with these settings."""
+    """Returns whether the split files exist and were made from this source with these settings."""
     if not workspace.track_index.is_file():
         return False
     plays = present_plays(source, workspace, TrackIndex.load(workspace.track_index))
@@ -100,14 +100,13 @@ def is_prepared(source: DataSource, workspace: Workspace) -> bool:
 
 
 def check_settings(source: DataSource) -> None:
-    """Refuses options and dates that cannot work, before anything is read."""
+    """Refuses invalid options and dates (MusicrecError) before anything is read."""
     for key, value, allowed in (
         ("split", source.split, tuple(SPLITS)),
         ("format", source.format, FORMATS),
         ("on_bad_row", source.on_bad_row, ON_BAD_ROW),
     ):
-        if value not in allowed:
-            raise MusicrecError(f"data.{key}={value} is not known; allowed: {', '.join(allowed)}")
+        demand(f"data.{key}", value, value in allowed, f"one of: {', '.join(allowed)}")
     source.filters.check()
     used = SPLITS[source.split].dates
     given = {key: _date(key, getattr(source, key)) for key in ("start", "test", "end")}
@@ -119,12 +118,11 @@ def _date(key: str, value: str | None) -> datetime | None:
 
 
 def track_index(source: DataSource, workspace: Workspace) -> TrackIndex | None:
-    """Returns the workspace's track index, made from the audio folder if there is none; None = make it from the log."""
+    """Returns the workspace's track index, made from the audio folder if missing; None = make it from the log."""
     if workspace.track_index.exists():
         return TrackIndex.load(workspace.track_index)
     if not source.has_audio(workspace):
         return None
-    from musicrec.audio.library import scan
 
     tracks = TrackIndex(sorted(scan(source.audio_path(workspace))))
     tracks.save(workspace.track_index)
@@ -132,15 +130,13 @@ def track_index(source: DataSource, workspace: Workspace) -> TrackIndex | None:
 
 
 def _settings(source: DataSource, plays: Plays) -> dict[str, Any]:
-    """Returns what decides the contents of the split files; recorded in each."""
+    """Returns the settings that decide the content of the split files, which each of them records."""
     dates = {"start": source.start, "test": source.test, "end": source.end}
     return {"version": VERSION, "split": source.split, **dates, **vars(source.filters), "plays": plays.made_from}
 
 
 def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
-    """Returns the period of the split files if all are there and made with these settings, else None."""
-    import pyarrow as pa
-
+    """Returns the period of the split files if all exist and were made with these settings, otherwise None."""
     files = [workspace.split(name) for name in SPLITS[str(settings["split"])].files]
     if not stats_path(workspace).is_file():
         return None
@@ -154,7 +150,7 @@ def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
 
 
 def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dict[str, Any]) -> str:
-    """Writes the split files and their statistics, all or none; returns the period."""
+    """Writes all split files and their statistics, or none of them, and returns the period."""
     split = SPLITS[source.split]
     with database(workspace.root, source.memory_limit, usable_cpus()) as connection:
         connection.execute(
@@ -166,7 +162,7 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dic
         )
         connection.execute("CREATE VIEW plays AS FROM all_plays")
         period = split.period(connection, source.start, source.test, source.end)
-        logger.info("%s split: %s", source.split, period)
+        log.info("%s split: %s", source.split, period)
         source.filters.apply(connection, period)
         queries = split.queries(connection, period)
         metadata = {**metadata, "period": str(period)}
@@ -178,7 +174,8 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dic
                 written[name] = f"SELECT * FROM read_parquet({literal(path)})"
             statistics = split_statistics(connection, written)
             statistics.to_csv(stack.enter_context(atomic_path(stats_path(workspace))), index=False)
-            # Files of another split would pass for truth of this one. Killed here, some are missing, and that is told.
+            # Stale files of another split would be taken for this one's truth. If killed here, loading reports the
+            # missing files.
             for name in {name for other in SPLITS.values() for name in other.files} - set(split.files):
                 workspace.split(name).unlink(missing_ok=True)
     return str(period)

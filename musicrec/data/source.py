@@ -1,4 +1,4 @@
-"""Where music and plays come from: one `data` group option is one DataSource."""
+"""DataSource: audio folder, listening log and split settings. Each option of the `data` group is one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from musicrec.workspace import Workspace
 
 
 class DataSource:
-    """A folder of audio and a listening log, and how the log is cut into train, val and test.
+    """A folder of audio, a listening log, and the settings that split the log into train, val and test.
 
-    The constructor reads nothing and demands nothing: each step asks for what it reads, so evaluate.py runs where
-    neither audio nor log exists.
+    The constructor reads no files and requires none. Each step asks for what it reads, so evaluate.py runs where
+    neither audio nor log exist.
     """
 
     def __init__(
@@ -38,31 +38,33 @@ class DataSource:
         min_track_plays: int = 0,
         item_sample: float | None = None,
     ):
-        """Args:
-        name: names the workspace.
-        audio_dir: folder of audio files; a track id is the path below it without its ending. None: no audio.
-        plays: the listening log: .tsv, .csv, plain or .gz, .bz2, .zst, or .parquet. None: not known yet.
-        split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
-        start: first instant of the training period, ISO, UTC; `auto` = one year before `test`, for leave_one_out
-            the first play. hot_cold always trains on the year before `test`.
-        test: first instant of the held-out period; `auto` = the month that ends with the log's last play.
-            leave_one_out has no such period.
-        end: plays on or after it are dropped; None = none are.
-        make_missing: whether train.py may run the earlier stages by itself.
-        format: of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV export
-            of one's own scrobbles), `sequences` (user item item … a line, without times), or `auto` = the first
-            line tells (never `sequences`).
-        user_column: name in the log of the user id.
-        track_column: name in the log of the track id; several names in braces make it of several columns:
-            "{artist} - {title}".
-        timestamp_column: name in the log of the time of the play.
-        count_column: name in the log of the number of plays that a row stands for. `auto` = the column called
-            count if there is one, else every row is one play; None = every row is one play.
-        on_bad_row: `skip` (count and list bad rows) or `error` (stop at them).
-        memory_limit: of prepare.py; what does not fit is spilled to disk.
-        min_user_plays: users with fewer plays within the period are left out; 0 = none are.
-        min_track_plays: the same for tracks; with both, in turn until both hold (k-core).
-        item_sample: so many tracks, drawn at random, are kept; below 1 a fraction. None: all.
+        """Stores the settings.
+
+        Args:
+            name: names the workspace.
+            audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
+            plays: the listening log: .tsv or .csv (plain, .gz, .bz2, .zst) or .parquet. None: not known yet.
+            split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
+            start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the
+                first play). hot_cold always trains on the year before `test`.
+            test: first instant of the held-out period; `auto` = the last month of the log.
+                leave_one_out has no such period.
+            end: plays from this instant on are dropped; None = none are.
+            make_missing: whether train.py may run the earlier stages itself.
+            format: format of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV
+                export of one's own scrobbles), `sequences` (lines of user item item …, without times), or `auto` =
+                detected from the first line (never `sequences`).
+            user_column: name of the column of user ids.
+            track_column: name of the column of track ids; names in braces compose the id of several columns:
+                "{artist} - {title}".
+            timestamp_column: name of the column of times.
+            count_column: name of the column of plays per row. `auto` = the column `count` if there is one, otherwise
+                each row is one play; None = each row is one play.
+            on_bad_row: `skip` (count and list bad rows) or `error` (stop at the first).
+            memory_limit: memory of prepare.py; data beyond it is spilled to disk.
+            min_user_plays: users with fewer plays in the period are removed; 0 = none are.
+            min_track_plays: the same for tracks; with both, removal alternates until both hold (k-core).
+            item_sample: number (or, below 1, fraction) of tracks to keep, drawn at random. None: all.
         """
         self.name = name
         self.audio_dir = _path(audio_dir)
@@ -82,30 +84,34 @@ class DataSource:
         self.filters = Filters(min_user_plays, min_track_plays, item_sample)
 
     def materialise(self, workspace: Workspace, seed: int) -> None:
-        """Makes audio and log where they do not exist yet; a source of real data has nothing to make."""
+        """Makes audio and log where they do not exist yet. Sources of real data have nothing to make."""
 
     def audio_path(self, workspace: Workspace) -> Path:
-        """Returns the folder of audio files; MusicrecError if none was given."""
+        """Returns the folder of audio files.
+
+        Raises:
+            MusicrecError: if none was given.
+        """
         if self.audio_dir is None:
-            raise MusicrecError(f"data={self.name} does not say where the audio is: add data.audio_dir=FOLDER")
+            raise MusicrecError(f"data={self.name} needs a folder of audio; set data.audio_dir=FOLDER")
         return self.audio_dir
 
     def has_audio(self, workspace: Workspace) -> bool:
         """Returns whether a folder of audio files was given (it may still be missing)."""
-        try:
-            self.audio_path(workspace)
-        except MusicrecError:
-            return False
-        return True
+        return self.audio_dir is not None
 
     def plays_path(self, workspace: Workspace) -> Path:
-        """Returns the listening log; MusicrecError if none was given."""
+        """Returns the path of the listening log.
+
+        Raises:
+            MusicrecError: if none was given.
+        """
         if self.plays is None:
-            raise MusicrecError(f"data={self.name} does not say where the listening log is: add data.plays=FILE")
+            raise MusicrecError(f"data={self.name} needs a listening log; set data.plays=FILE")
         return self.plays
 
     def log_settings(self) -> dict[str, Any]:
-        """Returns what decides how a row of the log is read; recorded in the files made from it."""
+        """Returns the settings that decide how the log is read, which the files made from it record."""
         return {
             "format": self.format,
             "user_column": self.user_column,

@@ -1,4 +1,4 @@
-"""The dates of a split: which plays train, which are held out, which are dropped."""
+"""Dates of a split: the training period, the held-out period, and what is dropped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Period:
-    """Instants (UTC, naive): training from `start`, held out from `test`, nothing from `end` on; None = open.
+    """The dates of a split, as naive UTC.
 
-    `test` is None where time does not tell what is held out.
+    Attributes:
+        start: first instant of the training period; None = the first play.
+        test: first instant of the held-out period; None = the split does not hold out by date.
+        end: plays from this instant on are dropped; None = none are.
     """
 
     start: datetime | None
@@ -35,18 +38,29 @@ class Period:
 
     @property
     def within(self) -> str:
-        """Returns the SQL condition of a play that is not dropped."""
+        """Returns the SQL condition of the plays that are not dropped."""
         bounds = [f"{TIMESTAMP} >= {timestamp_literal(self.start)}"] if self.start else []
         bounds += [f"{TIMESTAMP} < {timestamp_literal(self.end)}"] if self.end else []
         return " AND ".join(bounds) or "true"
 
 
 def parse_date(key: str, value: str) -> datetime:
-    """Returns an ISO date or time as naive UTC; MusicrecError names the key."""
+    """Returns an ISO date or time as naive UTC.
+
+    Args:
+        key: the configuration key below `data`, for the message.
+        value: what was given.
+
+    Raises:
+        MusicrecError: if the value is not a date.
+
+    >>> parse_date("test", "2020-02-20T01:00+02:00")
+    datetime.datetime(2020, 2, 19, 23, 0)
+    """
     try:
         instant = datetime.fromisoformat(value)
     except ValueError as error:
-        raise MusicrecError(f"data.{key}={value} is no date: write it like 2019-02-20 or 2019-02-20T18:30") from error
+        raise MusicrecError(f"data.{key}={value} is not a valid date; use 2019-02-20 or 2019-02-20T18:30") from error
     return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 
@@ -56,19 +70,19 @@ def timestamp_literal(instant: datetime) -> str:
 
 
 def log_range(connection: duckdb.DuckDBPyConnection) -> str:
-    """Returns, for a message, the dates that the table `plays` has."""
+    """Returns the range of dates in the table `plays`, for messages."""
     [(first, last)] = connection.execute(f"SELECT min({TIMESTAMP}), max({TIMESTAMP}) FROM plays").fetchall()
-    return f"the log's plays of known tracks are from {first} to {last}, choose the dates by them"
+    return f"the log's plays of known tracks are from {first} to {last}; choose dates within that range"
 
 
 def chosen_period(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
-    """Returns the period of the temporal split, `auto` filled in from the table `plays`.
+    """Returns the period of the temporal split, with `auto` filled in from the table `plays`.
 
-    The last month ends with the day of the last play (before `end`); a month and a year are those of the calendar, so
-    a log that ends on 2020-03-19 is tested from 2020-02-20 and trained from 2019-02-20 on.
+    The held-out month ends with the day of the last play (before `end`). Months and years are calendar ones: for a log
+    that ends on 2020-03-19, the test starts on 2020-02-20 and training on 2019-02-20.
 
     Raises:
-        MusicrecError: if a date is none, or they are in the wrong order, or no play is before `end`.
+        MusicrecError: if a date is invalid, the dates are in the wrong order, or no play is before `end`.
     """
     held_out_from = _test_date(connection, test, end)
     period = Period(
@@ -83,7 +97,7 @@ def chosen_period(connection: duckdb.DuckDBPyConnection, start: str, test: str, 
 def year_and_month(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
     """Returns the period of the hot_cold split: the year before `test` and the month after it, no later than `end`.
 
-    `start` has no say: the year is the study's, and the default of data=music4all would lie after its test date.
+    `start` is ignored: the year is the study's, and the default of data=music4all would be after its test date.
     """
     held_out_from = _test_date(connection, test, end)
     last = _calendar(held_out_from, months=1)
@@ -95,8 +109,9 @@ def year_and_month(connection: duckdb.DuckDBPyConnection, start: str, test: str,
 
 
 def whole_log(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
-    """Returns the period of the leave_one_out split: from `start` (auto = the first play) to `end`, without a date
-    from which plays are held out.
+    """Returns the period of the leave_one_out split, which has no date from which plays are held out.
+
+    It lasts from `start` (auto = the first play) to `end`.
     """
     period = Period(
         None if start == AUTO else parse_date("start", start), None, None if end is None else parse_date("end", end)
@@ -106,7 +121,7 @@ def whole_log(connection: duckdb.DuckDBPyConnection, start: str, test: str, end:
 
 
 def check_order(period: Period) -> None:
-    """Refuses dates that are not in the order start, test, end."""
+    """Refuses dates that are not in the order start, test, end (MusicrecError)."""
     dates = [(key, date) for key, date in vars(period).items() if date is not None]
     for (key, date), (later_key, later) in zip(dates, dates[1:], strict=False):
         if not date < later:
@@ -125,7 +140,7 @@ def _test_date(connection: duckdb.DuckDBPyConnection, test: str, end: str | None
 
 
 def _calendar(instant: datetime, months: int) -> datetime:
-    """Returns an instant shifted by months of the calendar (31 March − 1 month = 28 February)."""
+    """Returns an instant shifted by calendar months (31 March minus 1 month is 28 February)."""
     years, month = divmod(instant.month - 1 + months, 12)
     year = instant.year + years
     return instant.replace(year=year, month=month + 1, day=min(instant.day, monthrange(year, month + 1)[1]))

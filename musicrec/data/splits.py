@@ -1,4 +1,4 @@
-"""Plays -> training and held-out pairs (DESIGN, section 5)."""
+"""Splits of plays into training and held-out pairs: temporal, hot_cold, leave_one_out (docs/data.md, Splits)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.split_dates import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
 from musicrec.errors import MusicrecError
@@ -15,14 +18,14 @@ from musicrec.errors import MusicrecError
 if TYPE_CHECKING:
     import duckdb
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-USERS_SEED = 42  # of the studies; it is no setting, so that everybody's val and test users are the same
-HOT_TEST_SHARE = 0.7  # of the users without a cold pair; the others are val
-# One track to test, one to validate, and one to train on.
+USERS_SEED = 42  # the studies'; fixed, so that val and test users are the same for everyone
+HOT_TEST_SHARE = 0.7  # share of the users without a cold pair; the others are val
+# One track each for test, val and train.
 LEAST_TRACKS = 3
 
-_ONE_LISTENER = "the log of one listener never has one: data.split=hot_cold holds out the tracks that are new"
+_ONE_LISTENER = "the log of a single listener never has one; data.split=hot_cold holds out the new tracks"
 _ORDER = f"ORDER BY {USER}, {TRACK}"
 
 
@@ -30,11 +33,11 @@ def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
     """Returns the queries of train, val and test: the split of the 2024 study (arXiv 2409.08987).
 
     Args:
-        connection: holds the table `plays`: user_id, track_id (idx), timestamp, n (plays a row stands for).
+        connection: has the table `plays`: user_id, track_id (idx), timestamp, n (plays per row).
         period: the dates.
 
     Raises:
-        MusicrecError: if nothing is left; it says by which filter, and the dates that the log has.
+        MusicrecError: if nothing is left; names the filter and the range of dates in the log.
     """
     train = _pairs_by_date(connection, period)
     known = f"{TRACK} IN (FROM train_tracks)"
@@ -42,7 +45,7 @@ def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
     _require(connection, "held_out", known, f"{unknown} ({_ONE_LISTENER})")
     users = _users(connection, f"SELECT DISTINCT {USER} FROM held_out WHERE {known}")
     if len(users) == 1:
-        logger.warning("only one user (%s) has held-out plays: they are test, and val is empty", users[0])
+        log.warning("only one user (%s) has held-out plays; they are test, and val is empty", users[0])
     _divide(connection, users, 0.5)
     return {
         "train": train,
@@ -54,18 +57,18 @@ def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
 def hot_cold(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
     """Returns the queries of train, val, hot_test and cold_test: the split of the 2026 study (arXiv 2604.23077).
 
-    Held-out pairs are cold if their track does not occur in train, else hot. Users with a cold pair are kept out of
-    val, because there are few; of the others 30 % are val (none, if there are fewer than four: one listener
-    alone has cold pairs only). See `temporal` for arguments and errors.
+    Held-out pairs are cold if their track is not in train, otherwise hot. Users with a cold pair are not in val, since
+    there are few of them. Of the others 30 % are val, or none if there are fewer than four (a single listener has cold
+    pairs only). See `temporal` for arguments and errors.
     """
     train = _pairs_by_date(connection, period)
     known = f"{TRACK} IN (FROM train_tracks)"
     has_cold = f"{USER} IN (SELECT {USER} FROM held_out WHERE NOT {known})"
     users = _users(connection, f"SELECT DISTINCT {USER} FROM held_out WHERE {known} AND NOT {has_cold}")
     if math.ceil(HOT_TEST_SHARE * len(users)) == len(users):
-        logger.warning("only %d held-out users have no new (cold) track, so val, 30 %% of them, is empty", len(users))
+        log.warning("only %d held-out users have no cold track, so val (30 %% of them) is empty", len(users))
     if not connection.execute(f"SELECT 1 FROM held_out WHERE NOT {known} LIMIT 1").fetchall():
-        logger.warning("no held-out track is new (cold): cold_test is empty")
+        log.warning("no held-out track is cold; cold_test is empty")
     _divide(connection, users, HOT_TEST_SHARE)
     return {
         "train": train,
@@ -76,10 +79,10 @@ def hot_cold(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
 
 
 def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
-    """Returns the queries of train, val and test as the literature on sequential recommendation splits.
+    """Returns the queries of train, val and test: the split of the literature on sequential recommendation.
 
-    Of a user's pairs in order of (first play, track) the last is test and the one before it val. Users with fewer than
-    three are trained on, but not tested (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
+    Of a user's pairs, ordered by (first play, track), the last is test and the one before it val. Users with fewer than
+    three pairs are in train only (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
     arXiv 1808.09781, released code). See `temporal` for arguments and errors.
     """
     connection.execute(
@@ -93,9 +96,9 @@ def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict
         )
         """
     )
-    _require(connection, "pairs", "true", f"no play is left by data.start={period.start}, data.end={period.end}")
+    _require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
     enough = f"tracks >= {LEAST_TRACKS}"
-    _require(connection, "pairs", enough, f"no user has {LEAST_TRACKS} tracks, one each for train, val and test")
+    _require(connection, "pairs", enough, f"no user has {LEAST_TRACKS} tracks (one each for train, val and test)")
     is_train = f"NOT ({enough} AND from_last <= 2)"
     known = f"NOT ({is_train}) AND {TRACK} IN (SELECT {TRACK} FROM pairs WHERE {is_train})"
     _require(connection, "pairs", known, f"no held-out track is in train ({_ONE_LISTENER})")
@@ -108,10 +111,10 @@ def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict
 
 
 def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str:
-    """Makes the tables pairs and held_out, of the users seen in train; returns the query of train."""
+    """Makes the tables pairs, train_tracks and held_out (users seen in train); returns the query of train."""
     assert period.test is not None
     is_train = f"{TIMESTAMP} < {timestamp_literal(period.test)}"
-    # One pass for both sides: a pair whose first play is before TEST is train, and counts its plays before TEST only.
+    # One pass for both: a pair first played before the test date is train, and counts only its plays before that date.
     connection.execute(
         f"""
         CREATE TEMP TABLE pairs AS
@@ -121,7 +124,7 @@ def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str
         GROUP BY {USER}, {TRACK}
         """
     )
-    _require(connection, "pairs", "true", f"no play is left by data.start={period.start}, data.end={period.end}")
+    _require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
     _require(connection, "pairs", is_train, f"no play is between data.start={period.start} and data.test={period.test}")
     new = f"no user plays a track for the first time from data.test={period.test} on"
     _require(connection, "pairs", f"NOT {is_train}", f"{new}, data.end={period.end}")
@@ -141,23 +144,20 @@ def _held_out(condition: str) -> str:
 
 
 def _users(connection: duckdb.DuckDBPyConnection, query: str) -> list[int | str]:
-    """Returns user ids in their order: integers by value, strings by code point."""
+    """Returns user ids in order: integers by value, strings by code point."""
     return [user for (user,) in connection.execute(f"{query} ORDER BY {USER}").fetchall()]
 
 
 def _divide(connection: duckdb.DuckDBPyConnection, users: list[int | str], test_share: float) -> None:
-    """Makes the table val_users of the users that chance does not put into test; too few to share are all test."""
-    import numpy as np
-    import pyarrow as pa
-
+    """Makes the table val_users of the users that are not drawn for test; if there are too few, all are test."""
     tested = math.ceil(test_share * len(users))
     if tested == len(users):
         connection.execute(f"CREATE TEMP TABLE val_users AS SELECT {USER} FROM held_out LIMIT 0")
         return
-    # What sklearn.model_selection.train_test_split(users, test_size=test_share, random_state=USERS_SEED) gives first,
-    # without the two seconds that its import takes.
+    # The first result of sklearn.model_selection.train_test_split(users, test_size=test_share,
+    # random_state=USERS_SEED), without the two seconds that importing sklearn takes.
     order = np.random.RandomState(USERS_SEED).permutation(len(users))
-    connection.register("val_users", pa.table({USER: pa.array([users[place] for place in order[tested:]])}))
+    connection.register("val_users", pa.table({USER: pa.array([users[index] for index in order[tested:]])}))
 
 
 def _require(connection: duckdb.DuckDBPyConnection, table: str, condition: str, message: str) -> None:
@@ -171,9 +171,9 @@ class Split:
 
     Attributes:
         files: names of its files, train first.
-        dates: those of the settings start, test and end that it heeds.
-        period: makes them a period.
-        queries: makes the query of each file, sorted by (user_id, track_id).
+        dates: which of the settings start, test and end it uses.
+        period: returns the period for these settings.
+        queries: returns the query of each file, sorted by (user_id, track_id).
     """
 
     files: tuple[str, ...]

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from musicrec.columns import COUNT, SPLIT, TRACK, USER
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
 
 def split_statistics(connection: duckdb.DuckDBPyConnection, queries: dict[str, str]) -> pd.DataFrame:
-    """Returns one row a split: rows, users, items, and median, minimum and maximum of tracks and plays per user.
+    """Returns one row per split: rows, users, items, and median, minimum and maximum of tracks and plays per user.
 
     Args:
         connection: where the queries run.
-        queries: by split name, rows of user_id, track_id, timestamp, count.
+        queries: the query of each split by name; its columns are user_id, track_id, timestamp, count.
     """
-    import pandas as pd
-
     frames = []
     for name, query in queries.items():
         spread = ", ".join(

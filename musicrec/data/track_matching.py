@@ -1,4 +1,4 @@
-"""Finds the tracks of a log in the track index: by id, or by artist and title in the names of files and folders."""
+"""Matching a log's tracks to the track index, by id or by artist and title in file and folder names."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator, Sequence
 
 from musicrec.workspace import TrackIndex
 
-# 07, 1-07, 07., 07 - at the beginning of a file's name
+# 07, 1-07, 07., 07 - at the start of a file name
 _NUMBER = re.compile(r"^\d{1,3}(?:-\d{1,3})?[\s._-]+(?=\S)")
 
 
-def rows_of(track_ids: Sequence[str], tracks: TrackIndex, by_name: bool) -> list[int | None]:
-    """Returns the idx of each track of a log, None for unknown ones.
+def match_tracks(track_ids: Sequence[str], tracks: TrackIndex, by_name: bool) -> list[int | None]:
+    """Returns the idx of each track of a log, None for unknown tracks.
 
     Args:
-        track_ids: as the log has them.
+        track_ids: the ids in the log.
         tracks: the index.
-        by_name: whether an id is "artist - title", which is then also looked for in paths such as
-            Artist/Album/07 Title and Artist - Title; letter case, accents and punctuation do not matter. If several
-            fit, it is the first of the index.
+        by_name: whether ids are "artist - title". Unknown ids are then also looked for in paths such as
+            Artist/Album/07 Title and Artist - Title, regardless of letter case, accents and punctuation. If several
+            paths match, the first one in the index is taken.
     """
     rows = [tracks.row(track) if track in tracks else None for track in track_ids]
     if not by_name or None not in rows:
@@ -44,7 +44,7 @@ def plain(text: str) -> str:
 
 
 def _names(path: str) -> Iterator[str]:
-    """Yields what artist and title of an audio file may be, judging by its path, as `plain` text."""
+    """Yields the combinations of artist and title that a path may stand for, as `plain` text."""
     *folders, stem = path.split("/")
     for title in dict.fromkeys((stem, _NUMBER.sub("", stem))):
         pieces = title.split(" - ")

@@ -78,7 +78,7 @@ def test_load_refuses(workspace):
     with pytest.raises(MusicrecError, match="different settings .* python prepare.py"):
         SplitData.load(workspace, TRACKS)
     write_parquet(FRAME.drop(columns="count"), workspace.split("val"), TRACKS.stamp())
-    with pytest.raises(MusicrecError, match=r"val.pqt lacks the column count: .* python prepare.py"):
+    with pytest.raises(MusicrecError, match=r"val.pqt lacks the column count; .* python prepare.py"):
         SplitData.load(workspace, TRACKS)
     workspace.split("val").write_bytes(b"PAR1")
     with pytest.raises(MusicrecError, match="val.pqt cannot be read"):

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
-from musicrec.data import plays, prepare
+from musicrec.data import play_table, plays, prepare
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 from tests.data.made_log import source
@@ -38,8 +38,8 @@ def test_work_beyond_the_limit_goes_to_disk(log, tmp_path, monkeypatch):
         copied(connection, *arguments)
         spilled.append(connection.execute("SELECT coalesce(sum(size), 0) FROM duckdb_temporary_files()").fetchone()[0])
 
-    copied = plays.copy_to_parquet
-    monkeypatch.setattr(plays, "copy_to_parquet", watched)
+    copied = play_table.copy_to_parquet
+    monkeypatch.setattr(play_table, "copy_to_parquet", watched)
     little, much = Workspace(tmp_path / "little"), Workspace(tmp_path / "much")
     prepare.prepare(source(log, memory_limit="40MB"), little)
     prepare.prepare(source(log, memory_limit="4GB"), much)
@@ -51,7 +51,7 @@ def test_work_beyond_the_limit_goes_to_disk(log, tmp_path, monkeypatch):
 
 def test_hopeless_limit(log, tmp_path):
     workspace = Workspace(tmp_path / "workspace")
-    with pytest.raises(MusicrecError, match="data.memory_limit=8MB does not suffice") as caught:
+    with pytest.raises(MusicrecError, match="data.memory_limit=8MB is too small") as caught:
         prepare.prepare(source(log, memory_limit="8MB"), workspace)
     assert "\n" not in str(caught.value)
     assert not [path for path in workspace.root.rglob("*") if path.is_file()]

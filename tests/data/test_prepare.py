@@ -121,12 +121,12 @@ def test_index_from_the_audio_folder(tmp_path, workspace):
     assert splits(workspace)[0]["count"].sum() == 12
 
 
-def test_unknown_tracks_hint_at_case_and_ending(tmp_path, workspace, caplog):
+def test_unknown_tracks_hint_at_case_and_extension(tmp_path, workspace, caplog):
     TrackIndex(list("abcd")).save(workspace.track_index)
     prepare(source(some_log(tmp_path / "log.tsv", [*SMALL, "1 B 2019-04-01", "1 a.mp3 2019-04-01"])), workspace)
     assert "2 plays of 2 tracks" in caplog.text
     assert "only in letter case (B)" in caplog.text
-    assert "without their ending (a.mp3)" in caplog.text
+    assert "without their extension (a.mp3)" in caplog.text
 
 
 def test_bad_rows_are_skipped_counted_and_listed(tmp_path, workspace, caplog):
@@ -156,16 +156,16 @@ def contents(folder):
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_mixed_formats_are_told(tmp_path, workspace, caplog):
+def test_mixed_formats_are_reported(tmp_path, workspace, caplog):
     prepare(source(some_log(tmp_path / "log.tsv", [*SMALL, "1 a 1551700000"])), workspace)
-    assert "mixes formats of timestamps (17 ISO, 1 epoch seconds)" in caplog.text
+    assert "mixes timestamp formats (17 ISO, 1 epoch seconds)" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "it has a header only"),
-        (["1 a never", "2 b 2019"], r"all of its rows are bad, the first being line 2: the timestamp 'never'"),
+        ([], "there is only a header"),
+        (["1 a never", "2 b 2019"], r"all rows are bad, first line 2: the timestamp 'never'"),
     ],
 )
 def test_log_without_plays(tmp_path, workspace, lines, message):
@@ -180,7 +180,7 @@ def test_log_without_plays(tmp_path, workspace, lines, message):
     ("settings", "message"),
     [
         ({"start": "2021-01-01", "test": "2021-02-01"}, "data.start=2021-01-01.*from 2019-03-01 .* to 2020-02-25"),
-        ({"start": "2019-01-01", "test": "2019-02-01", "end": "2019-02-20"}, "no play is left by"),
+        ({"start": "2019-01-01", "test": "2019-02-01", "end": "2019-02-20"}, "no play is within"),
         ({"start": "2020-01-01"}, "no play is between data.start=2020-01-01 00:00:00 and data.test=2020-02-20"),
         ({"test": "2020-03-20"}, "no user plays a track for the first time from data.test=2020-03-20"),
         ({"start": "2019-03-04"}, "no track first played in the held-out period is played in the training one"),
@@ -210,15 +210,15 @@ def test_no_user_or_track_on_both_sides(tmp_path, workspace):
         ({"start": "2020-02-20"}, r"data.start \(2020-02-20 .*must be before data.test"),
         ({"end": "2020-02-20"}, r"data.test .* must be before data.end"),
         ({"test": "auto", "end": "2019-01-01"}, r"data.start .* must be before data.end"),
-        ({"test": "20.2.2020"}, "data.test=20.2.2020 is no date"),
-        ({"split": "random"}, "data.split=random is not known; allowed: temporal, hot_cold, leave_one_out"),
-        ({"format": "xml"}, "data.format=xml is not known; allowed: auto, table, lastfm_1k, listenbrainz, lastfm"),
-        ({"min_user_plays": -1}, "data.min_user_plays=-1 is not possible"),
-        ({"item_sample": 1.5}, "data.item_sample=1.5 is not possible"),
+        ({"test": "20.2.2020"}, "data.test=20.2.2020 is not a valid date"),
+        ({"split": "random"}, "data.split=random is invalid; must be one of: temporal, hot_cold, leave_one_out"),
+        ({"format": "xml"}, "data.format=xml is invalid; must be one of: auto, table, lastfm_1k, listenbrainz, lastfm"),
+        ({"min_user_plays": -1}, "data.min_user_plays=-1 is invalid"),
+        ({"item_sample": 1.5}, "data.item_sample=1.5 is invalid"),
         ({"split": "hot_cold", "end": "2020-02-20"}, r"data.test .* must be before data.end"),
         ({"split": "leave_one_out", "end": "2019-02-20"}, r"data.start .* must be before data.end"),
-        ({"on_bad_row": "keep"}, "data.on_bad_row=keep is not known; allowed: skip, error"),
-        ({"memory_limit": "plenty"}, "data.memory_limit=plenty is not an amount"),
+        ({"on_bad_row": "keep"}, "data.on_bad_row=keep is invalid; must be one of: skip, error"),
+        ({"memory_limit": "plenty"}, "data.memory_limit=plenty is not a memory size"),
         ({"plays": None}, "data.plays=FILE"),
         ({"plays": "none.tsv"}, "none.tsv does not exist"),
     ],

@@ -88,11 +88,11 @@ def test_item_sample(tmp_path, workspace, sample, kept):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"min_user_plays": 10}, "no user is left by data.min_user_plays=10"),
-        ({"min_track_plays": 9}, "no user is left by .*data.min_track_plays=9"),
-        ({"split": "hot_cold", "test": "2021-03-01"}, "no play is left by data.start=2020-03-01.*data.end=2021-04-01"),
+        ({"min_user_plays": 10}, "no user passes data.min_user_plays=10"),
+        ({"min_track_plays": 9}, "no user passes .*data.min_track_plays=9"),
+        ({"split": "hot_cold", "test": "2021-03-01"}, "no play is within data.start=2020-03-01.*data.end=2021-04-01"),
         ({"split": "leave_one_out", "start": "2020-01-01"}, "no user has 3 tracks"),
-        ({"split": "leave_one_out", "start": "2022-01-01"}, "no play is left"),
+        ({"split": "leave_one_out", "start": "2022-01-01"}, "no play is within"),
     ],
 )
 def test_nothing_left(tmp_path, workspace, settings, message):
@@ -114,7 +114,7 @@ def test_one_listener_has_cold_tracks_only(tmp_path, workspace):
     lines = ["1 a 2019-03-01", "1 b 2019-03-02", "1 c 2019-03-03", "1 d 2020-02-21", "1 a 2020-02-22"]
     path = some_log(tmp_path / "log.tsv", lines)
     for split in ("temporal", "leave_one_out"):
-        with pytest.raises(MusicrecError, match="data.split=hot_cold holds out the tracks that are new"):
+        with pytest.raises(MusicrecError, match="data.split=hot_cold holds out the new tracks"):
             prepare(source(path, split=split), workspace)
     prepare(source(path, split="hot_cold"), workspace)
     frames = {name: pd.read_parquet(workspace.split(name)).track_id.tolist() for name in HOT_COLD}

@@ -1,4 +1,4 @@
-"""Instruments of the demo world: each function returns one note or one drum stroke as samples, by classic synthesis."""
+"""Instruments of the demo world: functions that synthesise a note or a drum stroke."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Points of one period in a wavetable, which is read without interpolation.
+# Samples per period in a wavetable, which is read without interpolation.
 _TABLE_SIZE = 4096
-# Harmonics above it are left out: they cost time and lie above what 16 kHz files can hold.
+# Harmonics above this frequency (Hz) are left out: they cost time, and files at 16 kHz cannot hold them.
 _MAX_FREQUENCY = 7600.0
 
 Instrument = Callable[[float, float, int, float, np.random.Generator], np.ndarray]
@@ -137,7 +137,7 @@ def _overdriven(instrument: Instrument, drive: float) -> Instrument:
 
 
 def _breathy(instrument: Instrument, breath: float) -> Instrument:
-    """Returns an instrument with the noise of breath over it."""
+    """Returns an instrument with added breath noise."""
 
     def play(frequency: float, seconds: float, sample_rate: int, bright: float, rng: np.random.Generator) -> np.ndarray:
         tone = instrument(frequency, seconds, sample_rate, bright, rng)
@@ -172,7 +172,7 @@ INSTRUMENTS: dict[str, Instrument] = {
 
 
 def _noise(seconds: float, sample_rate: int, decay: float, high: bool, rng: np.random.Generator) -> np.ndarray:
-    """Returns a burst of noise; `high` takes its first difference twice, which leaves the hiss."""
+    """Returns a burst of noise; `high` takes the second difference, which leaves the hiss."""
     noise = rng.standard_normal(int(seconds * sample_rate), dtype=np.float32)
     if high:
         noise = np.diff(noise, n=2, prepend=np.float32(0), append=np.float32(0))[: len(noise)] * np.float32(0.4)
@@ -192,7 +192,7 @@ def drum(name: str, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     Args:
         name: kick, snare, hat, open_hat, clap, shaker, rim, tom or brush.
         sample_rate: Hz.
-        rng: noise, and the small differences between drum sets.
+        rng: source of the noise and of small differences between drum sets.
     """
     tune = rng.uniform(0.85, 1.15)
     if name == "kick":

@@ -1,62 +1,61 @@
 """Listeners of the demo world and their log.
 
-What they play is ruled by three things, each of which another kind of recommender can find:
+Three things decide what they play. Each of them can be found by another kind of recommender:
 
-- taste: a listener likes three styles, which the audio tells; lovers of one style tend to like a certain other one, and
-  well-produced tracks are played more, which shows in the audio only once it is known what listeners do;
-- scenes: every track belongs to a scene (a label, a radio show), independent of how it sounds. Each listener has a home
-  scene. Only the log tells scenes;
-- order: the scenes lie on a circle. While they listen, all listeners wander on to the next scene of it in the same
-  direction, so the latest plays tell what is played next, and an unordered history does not.
+- Taste: a listener likes three styles, which can be heard in the audio. Fans of one style tend to like a certain second
+  one, and well-produced tracks are played more; both need audio and the log together.
+- Scenes: every track belongs to a scene (a label, a radio show), independent of its sound. Each listener has a home
+  scene. Scenes show only in the log.
+- Order: the scenes form a circle. While listening, all listeners move on to the next scene in the same direction. So
+  the latest plays predict the next one, and an unordered history does not.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from musicrec.columns import TIMESTAMP, TRACK, USER
 
-# First instant of the log, of its held-out last month, and its end: the dates of the study.
+# First instant of the log and of its held-out last month, and its end: the dates of the 2024 study.
 START = datetime(2019, 2, 20)
 TEST = datetime(2020, 2, 20)
 END = datetime(2020, 3, 20)
 
-# Tracks new to the listener: in the year, and in the month after it. Fewer where the catalogue is small.
+# Number of tracks new to the listener in the year and in the month after it (fewer in a small catalogue).
 _YEAR_TRACKS = (30, 45)
 _MONTH_TRACKS = (10, 20)
-_SCENE_SIZE = 48  # tracks, about
+_SCENE_SIZE = 48  # approximate number of tracks
 
-# Why a track is played: it fits the taste (from anywhere), it is also of the home scene, or of where one has come to.
+# Why a track is played: it fits the taste, and it may have to be from the home scene or from the current scene.
 _FROM_ANYWHERE = 0.3
 _FROM_HOME = 0.2
-_STAY = 8.0  # plays until one wanders on to the next scene, on average
-_LEAP = 0.1  # part of those moves that go to any scene instead
+_STAY = 8.0  # mean number of plays before moving on to the next scene
+_LEAP = 0.1  # share of those moves that go to a random scene instead
 
-# Taste of the first, second and third style; every other one keeps a little.
+# Taste for the first, second and third style, and for each of the others.
 _STYLE_TASTE = (0.36, 0.32, 0.26)
 _OTHER_TASTE = 0.004
 
-# Spread of the log of a track's popularity that production explains, and of the rest.
+# Standard deviation of a track's log popularity that production explains, and of the rest.
 _PRODUCTION_APPEAL = 0.9
 _OTHER_APPEAL = 0.6
 
-_SESSION_TRACKS = 6  # new tracks, about
-_REPEATS = 0.9  # later plays of a track that was played once, on average
+_SESSION_TRACKS = 6  # approximate number of new tracks per session
+_REPEATS = 0.9  # mean number of later plays of a track
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What listeners know of the tracks; all arrays are (tracks,).
+    """The tracks as listeners see them.
 
     Attributes:
-        styles: int64, number of the style.
-        scenes: int64, number of the scene.
-        appeal: float64, log of how often a track is played, all else equal.
+        styles: (tracks,) int64 number of the style.
+        scenes: (tracks,) int64 number of the scene.
+        appeal: (tracks,) float64 log of how often a track is played, all else being equal.
     """
 
     styles: np.ndarray
@@ -65,12 +64,12 @@ class Catalogue:
 
 
 def make_catalogue(styles: np.ndarray, production: np.ndarray, rng: np.random.Generator) -> Catalogue:
-    """Returns the tracks with scenes spread evenly over every style and with appeal that grows with production.
+    """Returns the tracks, with scenes spread evenly over each style and appeal that grows with production.
 
     Args:
         styles: (tracks,) number of the style.
-        production: (tracks,) quality of the recording, uniform in 0 … 1.
-        rng: draws the rest.
+        production: (tracks,) quality of the recording, uniform in 0…1.
+        rng: source of randomness.
     """
     count = max(3, round(len(styles) / _SCENE_SIZE))
     scenes = np.empty(len(styles), dtype=np.int64)
@@ -82,15 +81,11 @@ def make_catalogue(styles: np.ndarray, production: np.ndarray, rng: np.random.Ge
 
 
 def listen(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Returns the log, sorted by user and time: user_id from 1, track_id = position in the catalogue, timestamp.
+    """Returns the plays, sorted by user and time: user_id (from 1), track_id (index in the catalogue), timestamp.
 
-    A listener's first plays of tracks follow taste, scene and order (see above), in sessions spread over the year and
-    the month after it; tracks are also played again later.
+    First plays of tracks follow taste, scene and order (see above), in sessions spread over the year and the month
+    after it. Tracks are played again later.
     """
-    import pandas as pd
-
-    from musicrec.columns import TIMESTAMP, TRACK, USER
-
     most = len(catalogue.styles) // 2
     share = min(1.0, most / (_YEAR_TRACKS[1] + _MONTH_TRACKS[1]))
     in_year = np.maximum(1, share * rng.integers(*_YEAR_TRACKS, size=listeners, endpoint=True)).astype(np.int64)
@@ -111,46 +106,48 @@ def listen(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> pd
         tracks.append(np.concatenate((walk, np.repeat(walk, again)[kept])))
         seconds.append(np.concatenate((first, later[kept])))
     stamps = np.datetime64(START, "s") + np.concatenate(seconds).astype("timedelta64[s]")
-    log = pd.DataFrame({USER: np.concatenate(users), TRACK: np.concatenate(tracks), TIMESTAMP: stamps})
-    return log.sort_values([USER, TIMESTAMP, TRACK], ignore_index=True)
+    plays = pd.DataFrame({USER: np.concatenate(users), TRACK: np.concatenate(tracks), TIMESTAMP: stamps})
+    return plays.sort_values([USER, TIMESTAMP, TRACK], ignore_index=True)
 
 
 def _walk(catalogue: Catalogue, listeners: int, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the tracks new to each listener in the order in which they are first played, (listeners, steps) int64.
+    """Returns (listeners, steps) int64, the tracks new to each listener in order of their first play.
 
-    All listeners take each step together. Track i of weight w_i is drawn as the first to arrive of exponential arrival
-    times with rates w, which has probability w_i / sum(w).
+    All listeners take each step together. The next track is the first arrival among exponential arrival times whose
+    rates are the weights w, so track i has probability w_i / sum(w).
     """
     tracks = len(catalogue.styles)
     scenes = int(catalogue.scenes.max()) + 1
     everyone = np.arange(listeners)
     weights = _taste(catalogue, listeners, rng).astype(np.float32)
     home = rng.integers(scenes, size=listeners)
-    place = rng.integers(scenes, size=listeners)
+    current = rng.integers(scenes, size=listeners)
     walks = np.empty((listeners, steps), dtype=np.int64)
     for step in range(steps):
         moves = rng.random(listeners) < 1.0 / _STAY
         leaps = rng.random(listeners) < _LEAP
-        place = np.where(moves, np.where(leaps, rng.integers(scenes, size=listeners), (place + 1) % scenes), place)
+        current = np.where(
+            moves, np.where(leaps, rng.integers(scenes, size=listeners), (current + 1) % scenes), current
+        )
         why = rng.random(listeners)
-        scene = np.where(why < _FROM_HOME, home, place)
+        scene = np.where(why < _FROM_HOME, home, current)
         open_to = (scene[:, None] == catalogue.scenes) | (why > 1.0 - _FROM_ANYWHERE)[:, None]
-        # A scene heard to its end leaves the whole catalogue.
+        # A listener who has played all of a scene may choose from the whole catalogue.
         open_to |= ~np.any(open_to & (weights > 0), axis=1, keepdims=True)
         arrivals = rng.standard_exponential((listeners, tracks), dtype=np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
             arrivals /= np.where(open_to, weights, np.float32(0))
         walks[:, step] = np.argmin(arrivals, axis=1)
-        # Only tracks that are new to the listener: what was heard has no weight any more.
+        # Played tracks get no weight, so each track is new to the listener.
         weights[everyone, walks[:, step]] = 0
     return walks
 
 
 def _taste(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns how much each listener likes each track, wherever it comes up, (listeners, tracks) > 0."""
+    """Returns (listeners, tracks) > 0, how much each listener likes each track regardless of scenes."""
     styles = int(catalogue.styles.max()) + 1
     everyone = np.arange(listeners)
-    # Each style's companion: the styles in a random circle, every one followed by the next.
+    # The companion of each style is the next one in a random circle of all styles.
     circle = rng.permutation(styles)
     companion = np.empty(styles, dtype=np.int64)
     companion[circle] = np.roll(circle, -1)
@@ -163,9 +160,9 @@ def _taste(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> np
 
 
 def _session_times(tracks: int, start: int, end: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns increasing times of `tracks` plays in [start, end), in s: sessions at random, tracks minutes apart."""
+    """Returns (tracks,) increasing times of plays in [start, end), in s: random sessions with plays minutes apart."""
     sessions = max(1, round(tracks / _SESSION_TRACKS))
-    # Each session has its own part of the period and ends within it, so sessions keep their order.
+    # Each session lies within its own part of the period, so sessions keep their order.
     width = (end - start) // sessions
     lengths = np.diff(np.linspace(0, tracks, sessions + 1).round().astype(np.int64))
     times = []

@@ -1,7 +1,7 @@
 """Short pieces of synthetic music in sixteen styles, for the demo world.
 
-A style fixes what a listener would name: instruments, scale, chords, drums, tempo. Within it every piece has its own
-key, tempo, chord progression, melody, balance of the parts and quality of recording.
+A style sets instruments, scale, chords, drums and the range of tempos. Each piece has its own key, tempo, chord
+progression, melody, balance of the parts and recording quality.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEVENTH = (0, 2, 4, 6)
 _POWER = (0, 4, 7)
 _FIFTH = (0, 4)
 
-# Drum patterns: what sounds in each of the 16 steps of a bar ("x" a stroke, "o" a soft one, "." none).
+# Drum patterns: the 16 steps of a bar ("x" a stroke, "o" a soft stroke, "." none).
 _DRUMS: dict[str, dict[str, str]] = {
     "none": {},
     "four": {"kick": "x...x...x...x...", "clap": "....x.......x...", "hat": "..x...x...x...x."},
@@ -49,10 +49,10 @@ _DRUMS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """A recipe. Patterns have 16 steps a bar; `root` is the MIDI note about which the key is chosen."""
+    """A musical style. Patterns have 16 steps per bar; `root` is the MIDI note around which the key is chosen."""
 
     name: str
-    tempo: tuple[float, float]  # beats a minute
+    tempo: tuple[float, float]  # beats per minute
     scale: str
     progressions: tuple[tuple[int, ...], ...]  # degrees of the scale, one chord each
     chord_beats: float
@@ -61,14 +61,14 @@ class Style:
     comp: str  # instrument of the chords; "" = no part
     comp_pattern: str
     lead: str
-    lead_density: float  # notes a half beat, 0 … 1
+    lead_density: float  # notes per half beat, 0…1
     bass: str
     bass_pattern: str
     root: int = 57
     lead_octave: int = 1
     arpeggio: bool = False  # the chord's notes one after the other
     swing: float = 0.0  # delay of every second eighth, in eighths
-    hold: float = 1.0  # length of a chord note as a part of the time to the next
+    hold: float = 1.0  # length of a chord note as a fraction of the time to the next one
     echo: float = 0.1
     levels: tuple[float, float, float, float] = (0.5, 0.6, 0.7, 0.8)  # chords, lead, bass, drums
 
@@ -119,15 +119,15 @@ STYLES: tuple[Style, ...] = (
 
 @dataclass(frozen=True)
 class Piece:
-    """What one track has of its own; drawn by `compose`, sounded by `render`."""
+    """A piece of music, drawn by `compose` and turned into samples by `render`."""
 
     style: Style
     seconds: float
     key: int  # semitones from the style's root
-    tempo: float  # beats a minute
+    tempo: float  # beats per minute
     progression: tuple[int, ...]
-    bright: float  # 0 dull … 1 bright playing
-    production: float  # 0 home recording … 1 studio
+    bright: float  # 0 (dull) to 1 (bright playing)
+    production: float  # 0 (home recording) to 1 (studio)
     loudness: float  # peak of the file
     balance: tuple[float, float, float, float]  # chords, lead, bass, drums
     seed: int
@@ -158,7 +158,7 @@ class _Mix:
         self.buffer = np.zeros((channels, samples), dtype=np.float32)
 
     def add(self, note: np.ndarray, seconds: float, gain: float, pan: float) -> None:
-        """Adds `note` at `seconds`; `pan` is -1 (left) … 1 (right)."""
+        """Adds `note` at `seconds`; `pan` is from -1 (left) to 1 (right)."""
         start = int(seconds * self.sample_rate)
         room = self.buffer.shape[1] - start
         if room <= 0:
@@ -173,10 +173,10 @@ class _Mix:
 
 
 def render(piece: Piece, sample_rate: int, channels: int) -> np.ndarray:
-    """Returns the sound of `piece`, (samples, channels) float32, peak = piece.loudness < 1.
+    """Returns the sound of `piece`, (samples, channels) float32, with the peak piece.loudness < 1.
 
-    Made at the file's own rate, so that no resampler has to run. The same piece at two rates is the same music, not
-    the same noise.
+    It is made at the file's sample rate, so no resampling is needed. The same piece at two rates has the same notes but
+    different noise.
     """
     rng = np.random.default_rng(piece.seed)
     mix = _Mix(int(piece.seconds * sample_rate), channels, sample_rate)
@@ -202,7 +202,7 @@ def _onset(piece: Piece, step: int) -> float:
 
 
 def _steps(piece: Piece) -> int:
-    """Returns how many sixteenths begin within the piece."""
+    """Returns how many sixteenths start within the piece."""
     return int(piece.seconds * piece.tempo / 60.0 * 4.0)
 
 
@@ -212,7 +212,7 @@ def _chord_root(piece: Piece, step: int) -> int:
 
 
 def _strokes(pattern: str, steps: int) -> list[tuple[int, int]]:
-    """Returns (sixteenth, sixteenths to the next) of the notes that a repeated pattern has in `steps` sixteenths."""
+    """Returns (sixteenth, sixteenths to the next) of each note of a repeated pattern within `steps` sixteenths."""
     strokes = [step for step in range(steps + len(pattern)) if pattern[step % len(pattern)] != "."]
     return [(step, after - step) for step, after in zip(strokes, strokes[1:], strict=False) if step < steps]
 
@@ -228,16 +228,16 @@ def _play_chords(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
         length = span / 4.0 * beat * style.hold
         root = _chord_root(piece, step)
         if style.arpeggio:
-            place = number if rising else -number
-            members = [style.chord[order[place % len(order)]] + (len(SCALES[style.scale]) if number % 8 >= 4 else 0)]
+            index = number if rising else -number
+            members = [style.chord[order[index % len(order)]] + (len(SCALES[style.scale]) if number % 8 >= 4 else 0)]
         else:
             members = list(style.chord)
-        for place, member in enumerate(members):
+        for index, member in enumerate(members):
             note = (root + member, length)
             if note not in made:
                 made[note] = play(_frequency(piece, root + member, 0), length, mix.sample_rate, piece.bright, rng)
             gain = piece.balance[0] / len(members) ** 0.5 * (1.0 if step % 4 == 0 else 0.8)
-            mix.add(made[note], _onset(piece, step) + 0.006 * place, gain, 0.4 * (place % 3 - 1))
+            mix.add(made[note], _onset(piece, step) + 0.006 * index, gain, 0.4 * (index % 3 - 1))
 
 
 def _play_bass(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
@@ -247,7 +247,7 @@ def _play_bass(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
     play = INSTRUMENTS[style.bass]
     made: dict[tuple[int, int], np.ndarray] = {}
     for number, (step, span) in enumerate(_strokes(style.bass_pattern, _steps(piece))):
-        # A walking bass passes through the chord; others stay on its root and now and then jump to the fifth.
+        # A walking bass moves through the chord. Others stay on the root and sometimes jump to the fifth.
         walk = (0, 2, 4, 2)[number % 4] if style.drums == "jazz" else 4 * int(rng.random() < 0.12)
         note = (_chord_root(piece, step) + walk, span)
         if note not in made:
@@ -258,14 +258,14 @@ def _play_bass(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
 
 
 def _play_lead(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
-    """A motif of one bar, repeated over the changing chords, its last notes varied."""
+    """Adds a motif of one bar, repeated over the changing chords with varied last notes."""
     style = piece.style
     if not style.lead:
         return
     play = INSTRUMENTS[style.lead]
     grid = 2 if style.lead_density < 0.7 else 1
     chances = [style.lead_density * (1.0 if step % 4 == 0 else 0.7) for step in range(0, 16, grid)]
-    onsets = [grid * place for place, chance in enumerate(chances) if rng.random() < chance] or [0]
+    onsets = [grid * index for index, chance in enumerate(chances) if rng.random() < chance] or [0]
     pitches = np.cumsum(rng.choice([-2, -1, -1, 0, 1, 1, 2], size=len(onsets))) + rng.choice(style.chord)
     pitches = np.clip(pitches, -3, len(SCALES[style.scale]) + 2)
     made: dict[tuple[int, int], np.ndarray] = {}
@@ -278,7 +278,7 @@ def _play_lead(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
             span = min(8, (onsets[number + 1] if number + 1 < len(onsets) else 16) - onset)
             pitch = int(pitches[number]) + (int(rng.integers(-1, 2)) if bar and number >= len(onsets) - 2 else 0)
             pitch += _chord_root(piece, step)
-            # Roots high in the scale take the melody down an octave, so that it keeps its register.
+            # Over chord roots high in the scale the melody drops an octave to keep its register.
             if pitch > len(SCALES[style.scale]) + 3:
                 pitch -= len(SCALES[style.scale])
             if (pitch, span) not in made:
@@ -298,8 +298,9 @@ def _play_drums(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:
 
 
 def _master(buffer: np.ndarray, piece: Piece, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the finished recording: echo, the quality of the recording, fades, peak level."""
-    from scipy.signal import lfilter
+    """Returns the finished recording with echo, recording quality, fades and peak level applied."""
+    # The import takes longer than all others of this module, which every command on the demo world imports.
+    from scipy.signal import lfilter  # noqa: PLC0415
 
     samples = buffer.shape[1]
     delay = int(0.75 * 60.0 / piece.tempo * sample_rate)

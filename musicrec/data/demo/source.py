@@ -1,4 +1,4 @@
-"""The demo world: synthetic music and listeners, made on the spot, so that all runs before real data is at hand."""
+"""DemoSource: synthetic music and listeners, so that everything can be run without real data."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import soundfile
+
+from musicrec.columns import TIMESTAMP, TRACK
+from musicrec.data.demo.listeners import listen, make_catalogue
+from musicrec.data.demo.music import STYLES, compose, render
 from musicrec.data.source import DataSource
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 from musicrec.files import atomic_path, write_json
 from musicrec.system import usable_cpus
 from musicrec.workspace import Workspace
 
-if TYPE_CHECKING:
-    import numpy as np
-
 log = logging.getLogger(__name__)
 
-# Goes up when the same settings and seed give other music or another log.
+# Raise it when the same settings and seed give other music or another log.
 _VERSION = 1
 
-# Ending, container and sample format of the files, and rate (Hz) and channels, each taken in turn. The lengths of the
-# two lists have no common divisor, so every file type comes at every rate; what is cheap to make is more frequent.
+# Extension, container and sample format of the files, and sample rate (Hz) and channels, each used in turn. The lengths
+# of the two lists are coprime, so every file type occurs at every rate. Formats that are cheap to
+# write occur more often.
 _WAV, _FLAC = ("wav", "WAV", "PCM_16"), ("flac", "FLAC", "PCM_16")
 _FILE_TYPES = (
     *(_WAV, _FLAC, ("mp3", "MP3", "MPEG_LAYER_III"), _WAV, _FLAC, ("flac", "FLAC", "PCM_24"), _WAV, _FLAC),
@@ -36,16 +40,16 @@ _RATES = (
     *((16000, 1), (48000, 1), (22050, 1), (32000, 2), (16000, 2)),
 )
 
-# One 3-second window of MusicNN fits and a second does not, which keeps extraction short.
+# Long enough for one 3-second window of MusicNN and too short for two, which keeps extraction fast.
 _SECONDS = (3.2, 3.6)
 
-# What the random streams of a world are for.
+# Keys of the random streams of a world.
 _PRODUCTION, _TRACK, _CATALOGUE, _LISTENERS = range(4)
 
 
 @dataclass(frozen=True)
 class _Track:
-    """One file to make."""
+    """An audio file of the demo world."""
 
     number: int
     track_id: str
@@ -56,14 +60,15 @@ class _Track:
 
     @property
     def file_name(self) -> str:
+        """Returns the path below the audio folder."""
         return f"{self.track_id}.{self.file_type[0]}"
 
 
 class DemoSource(DataSource):
     """Music and log of the demo world, made in the workspace by the first step that needs them.
 
-    A world is what its seed and settings say, file by file: one that was interrupted is continued, and files that are
-    there are not made again. A workspace holds one world for good (demo.json).
+    Seed and settings determine every file. So an interrupted run is resumed, and existing files are not made again. A
+    workspace holds one world, recorded in demo.json.
     """
 
     def __init__(
@@ -77,16 +82,18 @@ class DemoSource(DataSource):
         make_missing: bool = True,
         **options: Any,
     ):
-        """Args:
-        name: names the workspace.
-        seed: of the world. None: the run's seed when the world is made; afterwards runs of any seed use that world,
-            so that a sweep over seeds compares recommenders on the same data.
-        tracks_per_style: each of the sixteen styles has as many.
-        listeners: number of users in the log.
-        start: first instant of the training period.
-        test: first instant of the held-out period.
-        make_missing: whether train.py may run the earlier stages by itself.
-        **options: the rest is DataSource's.
+        """Stores the settings.
+
+        Args:
+            name: names the workspace.
+            seed: seed of the world. None: the seed of the run that makes the world. Later runs with any seed use that
+                world, so that a sweep over seeds compares recommenders on the same data.
+            tracks_per_style: number of tracks in each of the sixteen styles.
+            listeners: number of users in the log.
+            start: first instant of the training period.
+            test: first instant of the held-out period.
+            make_missing: whether train.py may run the earlier stages itself.
+            **options: the other settings of DataSource.
         """
         super().__init__(name, start=start, test=test, make_missing=make_missing, **options)
         self.seed = seed
@@ -94,12 +101,13 @@ class DemoSource(DataSource):
         self.listeners = listeners
 
     def materialise(self, workspace: Workspace, seed: int) -> None:
-        """Makes the files of the world that are not there yet.
+        """Makes the files of the world that do not exist yet.
 
-        A workspace with music, a log or a track index but no demo.json belongs to another data source: nothing is made.
+        A workspace with music, a log or a track index but no demo.json belongs to another data source; then nothing is
+        made.
 
         Raises:
-            MusicrecError: the workspace holds a world of another seed or of other settings.
+            MusicrecError: if the workspace holds a world with another seed or other settings.
         """
         self._refuse_own_data()
         if self._is_foreign(workspace):
@@ -110,7 +118,6 @@ class DemoSource(DataSource):
         without_log = not self._plays(workspace).is_file()
         if not missing and not without_log:
             return
-        import numpy as np
 
         began = time.perf_counter()
         what = f"{len(missing)} clips of music" + (f", {self.listeners} listeners" if without_log else "")
@@ -120,7 +127,7 @@ class DemoSource(DataSource):
         self._write_audio(workspace, missing, production, world_seed)
         if without_log:
             self._write_plays(workspace, tracks, production, world_seed)
-        log.info("the demo world is made (%.1f s)", time.perf_counter() - began)
+        log.info("made the demo world (%.1f s)", time.perf_counter() - began)
 
     def audio_path(self, workspace: Workspace) -> Path:
         """Returns the folder of the music."""
@@ -149,12 +156,11 @@ class DemoSource(DataSource):
         for key, value in (("audio_dir", self.audio_dir), ("plays", self.plays)):
             if value is not None:
                 raise MusicrecError(
-                    f"data=demo makes its own music and log, but data.{key}={value} was given; "
-                    f"for your own: data=custom data.{key}={value}"
+                    f"data=demo makes its own music and log, so data.{key}={value} is invalid; "
+                    f"for your own data use data=custom data.{key}={value}"
                 )
         for key, number, least in (("tracks_per_style", self.tracks_per_style, 1), ("listeners", self.listeners, 1)):
-            if number < least:
-                raise MusicrecError(f"data.{key} must be at least {least}, not {number}")
+            demand(f"data.{key}", number, number >= least, f"at least {least}")
 
     def _is_foreign(self, workspace: Workspace) -> bool:
         """Returns whether the workspace holds data of another source."""
@@ -165,16 +171,16 @@ class DemoSource(DataSource):
         self._refuse_own_data()
         if self._is_foreign(workspace):
             raise MusicrecError(
-                f"{workspace.root} holds other data than the demo world (there is no demo.json): "
-                f"name its source (data=custom …), or give the demo world a workspace of its own: paths.root=FOLDER"
+                f"{workspace.root} holds other data than the demo world (there is no demo.json); name its source "
+                "(data=custom …) or use another workspace for the demo world: paths.root=FOLDER"
             )
 
     def _settings(self, seed: int) -> dict[str, Any]:
-        """Returns what decides every byte of the world, by its configuration key."""
+        """Returns the settings that determine every byte of the world, by configuration key."""
         return {"seed": seed, "tracks_per_style": self.tracks_per_style, "listeners": self.listeners}
 
     def _claim(self, workspace: Workspace, seed: int) -> int:
-        """Returns the seed of the world in the workspace, which becomes this one if there is none."""
+        """Returns the seed of the world in the workspace; if there is none yet, records this seed and the settings."""
         path = self._identity(workspace)
         if not path.is_file():
             world_seed = seed if self.seed is None else self.seed
@@ -185,11 +191,13 @@ class DemoSource(DataSource):
             version, settings = found["version"], dict(found["settings"])
             world_seed = int(settings["seed"])
         except (ValueError, KeyError, TypeError) as error:
-            message = f"{path} is not what musicrec wrote ({error!r}): delete {workspace.root} to begin anew"
+            message = f"{path} cannot be read ({error!r}); delete {workspace.root} to start again"
             raise MusicrecError(message) from None
-        remedy = f"use another workspace (paths.root=FOLDER), or delete {workspace.root} to make it anew"
+        remedy = f"use another workspace (paths.root=FOLDER), or delete {workspace.root} to make it again"
         if version != _VERSION:
-            raise MusicrecError(f"{path}: of another version of musicrec (world {version}, now {_VERSION}): {remedy}")
+            raise MusicrecError(
+                f"{path} is from another version of musicrec (world {version}, now {_VERSION}); {remedy}"
+            )
         wanted = self._settings(world_seed if self.seed is None else self.seed)
         different = [
             f"data.{key}={settings.get(key)}, not {value}"
@@ -197,29 +205,23 @@ class DemoSource(DataSource):
             if settings.get(key) != value
         ]
         if different:
-            raise MusicrecError(f"{workspace.root} holds a demo world with {'; '.join(different)}: {remedy}")
+            raise MusicrecError(f"{workspace.root} holds a demo world with {'; '.join(different)}; {remedy}")
         if self.seed is None and seed != world_seed:
             log.info("the demo world in %s has seed %d; seed=%d is for training", workspace.root, world_seed, seed)
         return world_seed
 
     def _plan(self) -> list[_Track]:
         """Returns all tracks in the order of their numbers."""
-        from musicrec.data.demo.music import STYLES
-
         tracks = []
         for number in range(len(STYLES) * self.tracks_per_style):
-            style, place = divmod(number, self.tracks_per_style)
+            style, index = divmod(number, self.tracks_per_style)
             sample_rate, channels = _RATES[number % len(_RATES)]
-            track_id = f"{STYLES[style].name}/{place + 1:03d}"
+            track_id = f"{STYLES[style].name}/{index + 1:03d}"
             file_type = _FILE_TYPES[number % len(_FILE_TYPES)]
             tracks.append(_Track(number, track_id, style, file_type, sample_rate, channels))
         return tracks
 
     def _write_audio(self, workspace: Workspace, tracks: list[_Track], production: np.ndarray, seed: int) -> None:
-        import numpy as np
-        import soundfile
-
-        from musicrec.data.demo.music import STYLES, compose, render
 
         def write(track: _Track) -> None:
             rng = np.random.default_rng([seed, _TRACK, track.number])
@@ -229,16 +231,12 @@ class DemoSource(DataSource):
             with atomic_path(self._audio(workspace) / track.file_name) as path:
                 soundfile.write(path, samples, track.sample_rate, format=container, subtype=subtype)
 
-        # Threads: NumPy and libsndfile let go of the interpreter for most of the time.
+        # Threads suffice, since NumPy and libsndfile release the interpreter lock most of the time.
         with ThreadPoolExecutor(max_workers=usable_cpus()) as pool:
             for _ in pool.map(write, tracks):
                 pass
 
     def _write_plays(self, workspace: Workspace, tracks: list[_Track], production: np.ndarray, seed: int) -> None:
-        import numpy as np
-
-        from musicrec.columns import TIMESTAMP, TRACK
-        from musicrec.data.demo.listeners import listen, make_catalogue
 
         styles = np.array([track.style for track in tracks])
         catalogue = make_catalogue(styles, production, np.random.default_rng([seed, _CATALOGUE]))
@@ -250,6 +248,6 @@ class DemoSource(DataSource):
 
 
 def _delete_leftovers(folder: Path) -> None:
-    """Deletes the temporary files of a run that was killed; stages are not run twice at a time in a workspace."""
+    """Deletes the temporary files of a killed run; a workspace is used by one stage at a time."""
     for path in folder.glob("*/.tmp-*"):
         path.unlink(missing_ok=True)

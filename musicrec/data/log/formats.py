@@ -1,4 +1,4 @@
-"""What the columns of a listening log mean: a table with a header, or what listeners' sites export."""
+"""Formats of text logs: tables with a header and the exports of Last.fm and ListenBrainz, and their columns."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from musicrec.errors import MusicrecError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 AUTO = "auto"
 DEFAULT_COUNT_COLUMN = "count"
@@ -20,7 +21,7 @@ TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM = "table", "lastfm_1k", "listenbrainz", "
 SEQUENCES = "sequences"
 FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM, SEQUENCES)
 
-# A log of one person names nobody.
+# The user id of logs that name no user.
 NOBODY = "me"
 BY_NAME = "{artist} - {track}"
 
@@ -28,7 +29,7 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 _SEQUENCE_COLUMNS = ("user", "track", "timestamp")
 _LISTENBRAINZ_COLUMNS = ("user", "artist", "track", "timestamp")
 _LASTFM_1K_COLUMNS = ("user_id", "timestamp", "artist_id", "artist", "track_id", "track")
-# Names that Last.fm exporters give, the more telling first.
+# Column names that Last.fm exporters use, most specific first.
 _ALIASES = {
     "user": ("user_id", "user", "username", "user_name"),
     "artist": ("artist", "artist_name", "artistname"),
@@ -43,15 +44,14 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2} [A-Z][a-z]{2} \d{4},? \d{2}:\d{2}
 
 @dataclass(frozen=True)
 class LogColumns:
-    """Names in the log of the columns that are read.
+    """Names of the columns to read.
 
     Attributes:
-        user: of the user id.
-        track: of the track id, or a text with the names of several columns in braces: {artist} - {title}.
-        timestamp: of the time.
-        count: of the number of plays a row stands for; `auto` = the one called count if there is one, None = each is
-            one.
-        format: one of FORMATS; `auto` = the first line tells.
+        user: column of user ids.
+        track: column of track ids, or a text with the names of several columns in braces: {artist} - {title}.
+        timestamp: column of times.
+        count: column of plays per row; `auto` = the column `count` if there is one, None = each row is one play.
+        format: one of FORMATS; `auto` = detected from the first line.
     """
 
     user: str
@@ -66,11 +66,11 @@ class Layout:
     """How the lines of a log are read.
 
     Attributes:
-        delimiter: between the cells of a line; empty where lines are no rows of cells.
+        delimiter: between the cells of a line; empty if lines do not consist of cells.
         quoted: whether cells may be in quotation marks.
-        names: of all columns, in order.
+        names: names of all columns, in order.
         user: name of the column of users; None = all plays are of NOBODY.
-        track: the track id, with names of columns in braces.
+        track: template of the track id, with names of columns in braces.
         timestamp: name of the column of times.
         count: name of the column of counts; None = each row is one play.
         headerless: whether the first line is a row.
@@ -89,11 +89,12 @@ class Layout:
 
     @property
     def width(self) -> int:
+        """Returns the number of columns."""
         return len(self.names)
 
     @property
     def fields(self) -> list[str]:
-        """Returns the columns that the track id is made of."""
+        """Returns the columns of which the track id is composed."""
         return _FIELD.findall(self.track)
 
     @property
@@ -104,26 +105,23 @@ class Layout:
 
     @property
     def positions(self) -> list[int]:
+        """Returns the indices of the columns to read."""
         return [self.names.index(name) for name in self.wanted]
 
     @property
     def by_name(self) -> bool:
-        """Returns whether a track id is put together from artist and title, not an identifier."""
+        """Returns whether track ids are composed of artist and title."""
         return len(self.fields) > 1
 
     def assembled(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
-        """Returns user, track, timestamp and, if there is one, count from the `wanted` columns.
+        """Returns user, track, timestamp and, if the log has it, count, made of the `wanted` columns.
 
-        A track id one of whose parts is empty is empty.
+        A composed track id is empty if one of its parts is.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         rest = list(columns)
         rows = len(rest[-1])
         if self.user is None:
-            nobody = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()).take(pa.array([0] * rows)), [NOBODY])
-            users = nobody
+            users = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [NOBODY])
         else:
             users = rest.pop(0)
         fields = self.fields
@@ -143,16 +141,16 @@ class Layout:
 
 
 def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) -> Layout:
-    """Returns how a text log is read, from its first line.
+    """Returns how a text log is read, judging by its first line.
 
     Args:
-        path: for messages.
+        path: the log, for messages.
         first_line: the first line.
-        columns: what the user says of it.
+        columns: the columns and the format that the user asked for.
         allowed: what a log may be, for messages.
 
     Raises:
-        MusicrecError: if the line is no text, or a column is missing or occurs twice.
+        MusicrecError: if the line is not text, or a column is missing or occurs twice.
     """
     try:
         text = first_line.decode("utf-8-sig").rstrip("\r\n")
@@ -161,8 +159,8 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
     if "\0" in text:
         raise MusicrecError(f"the first line of {path} is not text; {allowed}")
     delimiter = "\t" if "\t" in text else ","
-    # Names of artists and songs hold lone quotation marks, so in tab-separated logs a quotation mark is a letter like
-    # any other, unless the header shows that the writer quotes (R does).
+    # Names of artists and songs contain lone quotation marks. So quotation marks are ordinary characters in
+    # tab-separated logs, unless the header shows that the writer quotes (R does).
     quoted = delimiter == "," or text.startswith('"')
     names = tuple(name.strip() for name in next(csv_rows(iter([text]), delimiter, quoted), []))
     kind = _detected(text, names, columns) if columns.format == AUTO else columns.format
@@ -173,14 +171,14 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
     if kind == SEQUENCES:
         if len(text.split()) < 2 or not {"\t", " "} & set(text):
             raise MusicrecError(
-                f"the first line of {path} is not data.format=sequences, a user and that user's items in order of "
-                "time, with spaces between them"
+                f"the first line of {path} does not have data.format=sequences: a user and that user's items in order "
+                "of time, separated by spaces"
             )
         return Layout("", False, _SEQUENCE_COLUMNS, "user", "{track}", "timestamp", headerless=True, format=SEQUENCES)
     if kind == LASTFM_1K:
         if len(names) != len(_LASTFM_1K_COLUMNS):
             raise MusicrecError(
-                f"{path} has {len(names)} columns; data.format=lastfm_1k has {len(_LASTFM_1K_COLUMNS)}, without "
+                f"{path} has {len(names)} columns; data.format=lastfm_1k has {len(_LASTFM_1K_COLUMNS)} without a "
                 "header: userid, timestamp, artid, artname, traid, traname"
             )
         return Layout("\t", False, _LASTFM_1K_COLUMNS, "user_id", BY_NAME, "timestamp", headerless=True)
@@ -190,7 +188,7 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
 
 
 def _detected(text: str, names: tuple[str, ...], columns: LogColumns) -> str:
-    """Returns the format that a first line shows."""
+    """Returns the format of a log, detected from its first line."""
     if text.lstrip().startswith("{"):
         return LISTENBRAINZ
     known = set(_FIELD.findall(columns.track)) or {columns.track}
@@ -213,8 +211,8 @@ def _lastfm(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, co
     for role in ("artist", "track", "timestamp"):
         if found[role] is None:
             raise MusicrecError(
-                f"{path} has no column of the {role}; data.format=lastfm knows it as {', '.join(_ALIASES[role])}, but "
-                f"the first line is: {', '.join(names)}. For other names use data.format=table with "
+                f"{path} has no column for the {role} (data.format=lastfm allows {', '.join(_ALIASES[role])}); its "
+                f"first line is: {', '.join(names)}. For other names use data.format=table with "
                 "data.track_column='{artist} - {title}' and data.timestamp_column"
             )
     track = f"{{{found['artist']}}} - {{{found['track']}}}"
@@ -235,10 +233,10 @@ def _table(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, col
 
 
 def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tuple[str, str, str, str | None]:
-    """Returns the names of the user column, the track id (names in braces), the timestamp and the count column.
+    """Returns the user column, the template of the track id, the timestamp column and the count column.
 
     Raises:
-        MusicrecError: if one is missing or occurs twice; names the columns found and the key to set.
+        MusicrecError: if a column is missing or occurs twice; the message has the columns found and the key to set.
     """
     fields = _FIELD.findall(columns.track)
     wanted = [("user_column", columns.user)]
@@ -252,16 +250,14 @@ def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tupl
     found = ", ".join(names) or "nothing"
     for key, name in wanted:
         if name not in names:
-            raise MusicrecError(
-                f"{path} has no column {name!r}; its first line names: {found}. Say which is meant with data.{key}=NAME"
-            )
+            raise MusicrecError(f"{path} has no column {name!r}; its columns are: {found}. Set data.{key}=NAME")
         if list(names).count(name) > 1:
             raise MusicrecError(
-                f"{path} has {list(names).count(name)} columns called {name!r}: {found}; rename all but one"
+                f"{path} has {list(names).count(name)} columns named {name!r} ({found}); rename all but one"
             )
     if len({name for _, name in wanted}) < len(wanted):
         twice = ", ".join(f"data.{key}={name}" for key, name in wanted)
-        raise MusicrecError(f"one column of {path} is asked for as two things: {twice}")
+        raise MusicrecError(f"one column of {path} is used for two purposes: {twice}")
     return columns.user, columns.track if fields else f"{{{columns.track}}}", columns.timestamp, count
 
 

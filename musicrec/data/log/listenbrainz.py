@@ -1,4 +1,4 @@
-"""ListenBrainz listens, one JSON object a line, as rows of a log.
+"""Parsing ListenBrainz listens, one JSON object per line.
 
 https://listenbrainz.readthedocs.io/en/latest/users/json.html
 """
@@ -6,19 +6,18 @@ https://listenbrainz.readthedocs.io/en/latest/users/json.html
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pa_json
 
 from musicrec.data.log.formats import NOBODY, Layout
-from musicrec.data.log.values import MAX_SHOWN, BadRow, LogBatch, check_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from musicrec.data.log.values import BadRow, LogBatch, check_rows, shown_line
 
 
 def parse_json(block: bytes, layout: Layout, first_line: int) -> LogBatch:
     """Returns the rows of a block of whole lines, bad ones set apart."""
-    import pyarrow as pa
-
     columns = _columns(block)
     lines = block.split(b"\n")[:-1]
     if columns is not None and len(columns[0]) == len(lines):
@@ -32,22 +31,15 @@ def parse_json(block: bytes, layout: Layout, first_line: int) -> LogBatch:
                 rows.append((index, *_listen(line)))
             except ValueError as error:
                 faults[index] = str(error)
-    columns = [pa.array([row[place] for row in rows], pa.string()) for place in range(1, 5)]
+    columns = [pa.array([row[column] for row in rows], pa.string()) for column in range(1, 5)]
     batch, reasons = check_rows(layout.assembled(columns))
     faults |= {rows[row][0]: reason for row, reason in reasons.items()}
-    batch.bad = [
-        BadRow(first_line + index, faults[index], lines[index].decode("utf-8", "backslashreplace")[:MAX_SHOWN])
-        for index in sorted(faults)
-    ]
+    batch.bad = [BadRow(first_line + index, faults[index], shown_line(lines[index])) for index in sorted(faults)]
     return batch
 
 
 def _columns(block: bytes) -> list[pa.Array] | None:
-    """Returns user, artist, track and time of listens as the site writes them; None if one is not so."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.json as pa_json
-
+    """Returns user, artist, track and time of listens in the site's own form, None if a line differs from it."""
     names = pa.struct([("artist_name", pa.string()), ("track_name", pa.string())])
     schema = pa.schema([("user_name", pa.string()), ("listened_at", pa.int64()), ("track_metadata", names)])
     try:
@@ -65,7 +57,11 @@ def _columns(block: bytes) -> list[pa.Array] | None:
 
 
 def _listen(line: bytes) -> tuple[str, str, str, str]:
-    """Returns user, artist, track and time of a line; ValueError says what is wrong."""
+    """Returns user, artist, track and time of a line.
+
+    Raises:
+        ValueError: if it is not a listen; the message is the reason for the list of rejected rows.
+    """
     try:
         listen = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
@@ -73,7 +69,7 @@ def _listen(line: bytes) -> tuple[str, str, str, str]:
     except json.JSONDecodeError as error:
         raise ValueError(f"the line is not JSON ({error.msg})") from None
     if not isinstance(listen, dict):
-        raise ValueError("the line is no JSON object")
+        raise ValueError("the line is not a JSON object")
     metadata = listen.get("track_metadata")
     names = metadata if isinstance(metadata, dict) else listen
     user = _first(listen, "user_name", "user_id") or NOBODY
@@ -81,5 +77,5 @@ def _listen(line: bytes) -> tuple[str, str, str, str]:
 
 
 def _first(values: dict[str, Any], *keys: str) -> str:
-    """Returns the first value that is there as text, '' if none is."""
+    """Returns the first value that is present, as text; '' if none is."""
     return next((str(values[key]) for key in keys if values.get(key) not in (None, "")), "")

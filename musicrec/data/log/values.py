@@ -1,38 +1,44 @@
-"""The values of a log's columns: which are good, what they are, and why the others are not."""
+"""Checking and converting the values of a log's columns: ids, timestamps, counts, and rejected rows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 MAX_SHOWN = 300
 
-# 10^11 seconds is the year 5138 and 10^11 milliseconds is 1973: no log holds either, so the size tells the unit.
+# 10^11 seconds is the year 5138, 10^11 milliseconds is 1973. No log has either, so the size of a number tells its unit.
 MILLISECONDS_FROM = 10**11
 EPOCH_END = 10**14
 
-# User ids up to it are looked up in a table of that many numbers.
+# The largest user id that is looked up in an array indexed by the id.
 MAX_PLAIN = 10**7
 
 ISO, SECONDS, MILLISECONDS = "ISO", "epoch seconds", "epoch milliseconds"
 _ISO_PATTERN = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?$"
 _DIGITS = r"^\d{1,18}$"
-# As Last.fm writes them: 6 Mar 2018, 10:24
+# Last.fm's form: 6 Mar 2018, 10:24
 _LASTFM_DATE = r"^(\d{1,2}) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4},? \d{2}:\d{2}$"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# Below a microsecond nothing is kept.
+# Digits below a microsecond are dropped.
 _TOO_FINE = r"(:\d{2}\.\d{6})\d{1,3}"
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that says nothing usable: its line (header = 1; for parquet its row, from 1), why, and its text."""
+    """A rejected row.
+
+    Attributes:
+        line: its line, counted from 1 with the header (Parquet: its row, counted from 1).
+        reason: what is wrong.
+        text: the line, or the values of the row.
+    """
 
     line: int
     reason: str
@@ -44,13 +50,13 @@ class LogBatch:
     """Consecutive rows of a log.
 
     Attributes:
-        users: ids, dictionary-encoded str; or (rows,) int64 if each is a small integer from 0 on in plain form (7, not
-            07), which is faster.
+        users: ids, dictionary-encoded str; or, which is faster, (rows,) int64 if each id is an integer from 0 to
+            MAX_PLAIN in plain form (7, not 07).
         tracks: ids, dictionary-encoded str.
         timestamps: (rows,) datetime64[us], UTC.
         counts: (rows,) int64 plays per row, or None where each row is one play.
-        bad: the rows left out.
-        formats: how many timestamps were written in which format.
+        bad: the rejected rows.
+        formats: number of timestamps by format.
     """
 
     users: pa.DictionaryArray | np.ndarray
@@ -65,29 +71,25 @@ class LogBatch:
 
 
 def plain_integers(texts: pa.StringArray) -> np.ndarray | None:
-    """Returns (rows,) int64 if each text is an integer from 0 to MAX_PLAIN in plain form, else None."""
-    import pyarrow as pa
-
+    """Returns (rows,) int64 if each text is an integer from 0 to MAX_PLAIN in plain form (7, not 07), else None."""
     try:
         numbers = texts.cast(pa.int64()).to_numpy()
     except pa.ArrowInvalid:
         return None
     if not len(numbers) or numbers.min() < 0 or numbers.max() > MAX_PLAIN:
         return None
-    # Other forms (007, +7) are longer: if all lengths sum up to that of the plain forms, each is plain.
+    # Other forms (007, +7) are longer. So if the total length is that of the plain forms, each of them is plain.
     digits = len(numbers) + sum(int((numbers >= 10**power).sum()) for power in range(1, len(str(MAX_PLAIN))))
     letters = int(np.frombuffer(texts.buffers()[1], np.int32)[[texts.offset, texts.offset + len(texts)]] @ [-1, 1])
     return numbers if digits == letters else None
 
 
 def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
-    """Returns the good rows of columns of any type, and for each bad row (by position) the reason.
+    """Returns the good rows of columns of any type, and the reasons of the bad rows by index.
 
     Args:
-        columns: user, track, timestamp and, if there is one, count; text as binary or string.
+        columns: user, track, timestamp and, if the log has it, count; text may be binary or string.
     """
-    import pyarrow as pa
-
     users, tracks = _texts(columns[0]), _texts(columns[1])
     timestamps, formats = instants(columns[2])
     counts = _counts(columns[3]) if len(columns) == 4 else None
@@ -103,7 +105,7 @@ def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
         ),
     ]
     if counts is not None:
-        faults.append((counts < 1, columns[3], "the count {} is not a whole number from 1 on"))
+        faults.append((counts < 1, columns[3], "the count {} is not a positive whole number"))
     reasons: dict[int, str] = {}
     good = np.ones(len(users), bool)
     for mask, column, reason in faults:
@@ -121,23 +123,24 @@ def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
     return batch, reasons
 
 
+def shown_line(line: bytes) -> str:
+    r"""Returns a line for the list of rejected rows: bytes that are not UTF-8 as \xff, cut to MAX_SHOWN letters."""
+    return line.rstrip(b"\r").decode("utf-8", "backslashreplace")[:MAX_SHOWN]
+
+
 def shown_value(value: Any) -> str:
-    """Returns a value as a message shows it, bytes that are not UTF-8 as \\xff."""
+    r"""Returns a value as messages show it: bytes that are not UTF-8 as \xff, cut to MAX_SHOWN letters."""
     return repr(value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value)[:MAX_SHOWN]
 
 
 def _equals(texts: pa.Array, value: str | None) -> np.ndarray:
-    import pyarrow.compute as pc
 
     mask = pc.is_null(texts) if value is None else pc.fill_null(pc.equal(texts, value), False)
     return np.asarray(mask.to_numpy(zero_copy_only=False))
 
 
 def _texts(values: pa.Array) -> pa.StringArray:
-    """Returns ids as strings: '' for missing ones, null for ones that are not UTF-8."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+    """Returns ids as strings: '' for missing ids, null for ids that are not UTF-8."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     try:
@@ -157,21 +160,16 @@ def _decoded(value: bytes | None) -> str | None:
 
 def is_text(kind: pa.DataType) -> bool:
     """Returns whether a column of this type holds strings or bytes."""
-    import pyarrow as pa
-
     families = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
     return any(getattr(pa.types, f"is_{family}")(kind) for family in families)
 
 
 def instants(values: pa.Array) -> tuple[np.ndarray, Counter[str]]:
-    """Returns datetime64[us] in UTC, NaT for what is no timestamp, and how many were written in which format.
+    """Returns (rows,) datetime64[us] in UTC, NaT for what is not a timestamp, and the number of timestamps by format.
 
     Args:
-        values: timestamps (those with a zone are UTC inside), dates, epoch numbers, or text of either kind.
+        values: timestamps (Arrow stores those with a time zone in UTC), dates, epoch numbers, or text of any of these.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         microseconds = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False).cast(pa.int64())
         nothing = np.datetime64("NaT").astype(np.int64).item()
@@ -183,9 +181,6 @@ def instants(values: pa.Array) -> tuple[np.ndarray, Counter[str]]:
 
 
 def _from_texts(texts: pa.StringArray) -> tuple[np.ndarray, Counter[str]]:
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     instants = np.full(len(texts), "NaT", "datetime64[us]")
     epoch = pc.match_substring_regex(texts, _DIGITS)
@@ -193,7 +188,7 @@ def _from_texts(texts: pa.StringArray) -> tuple[np.ndarray, Counter[str]]:
     instants[where], formats = _from_epoch(texts.filter(epoch).cast(pa.int64()).to_numpy())
     texts = _lastfm_dates_as_iso(texts)
     texts = pc.replace_substring_regex(pc.replace_substring_regex(texts, " ?UTC$", "Z"), _TOO_FINE, r"\1")
-    # pandas reads more than this pattern (2019, 2019-02): there, a slip is likelier than a meaning.
+    # pandas would also read 2019 or 2019-02, which are more likely mistakes than timestamps.
     iso = pc.match_substring_regex(texts, _ISO_PATTERN)
     parsed = pd.to_datetime(texts.filter(iso).to_pandas(), format="ISO8601", utc=True, errors="coerce")
     found = parsed.dt.tz_localize(None).to_numpy("datetime64[us]")
@@ -202,7 +197,6 @@ def _from_texts(texts: pa.StringArray) -> tuple[np.ndarray, Counter[str]]:
 
 
 def _lastfm_dates_as_iso(texts: pa.StringArray) -> pa.StringArray:
-    import pyarrow.compute as pc
 
     where = pc.match_substring_regex(texts, _LASTFM_DATE)
     if not pc.any(where).as_py():
@@ -216,9 +210,7 @@ def _lastfm_dates_as_iso(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _counts(values: pa.Array) -> np.ndarray:
-    """Returns counts as int64, 0 for what is no whole number from 1 on."""
-    import pyarrow.compute as pc
-
+    """Returns (rows,) int64 counts, 0 for what is not a positive whole number."""
     if is_text(values.type):
         texts = pc.utf8_trim_whitespace(pc.fill_null(_texts(values), ""))
         values = pc.if_else(pc.match_substring_regex(texts, _DIGITS), texts, "0")
@@ -226,10 +218,7 @@ def _counts(values: pa.Array) -> np.ndarray:
 
 
 def _whole_numbers(values: pa.Array) -> pa.Int64Array:
-    """Returns numbers, or text of digits, as int64; null for fractions."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+    """Returns numbers or text of digits as int64, null for fractions."""
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.equal(values, pc.floor(values)), values, None)
     return values.cast(pa.int64(), safe=False)

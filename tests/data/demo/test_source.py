@@ -193,7 +193,7 @@ def test_own_files_are_asked_for_as_custom_data(tmp_path, key):
 
 @pytest.mark.parametrize("key", ["listeners", "tracks_per_style"])
 def test_an_empty_world_is_refused(tmp_path, key):
-    with pytest.raises(MusicrecError, match=f"data.{key} must be at least 1, not 0"):
+    with pytest.raises(MusicrecError, match=f"data.{key}=0 is invalid; must be at least 1"):
         _small(**{key: 0}).materialise(Workspace(tmp_path), seed=0)
 
 

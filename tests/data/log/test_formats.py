@@ -11,7 +11,7 @@ from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log, read_log
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
-from musicrec.data.track_matching import rows_of
+from musicrec.data.track_matching import match_tracks
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 from tests.data.made_log import some_log
@@ -74,7 +74,7 @@ def test_lastfm_of_several_users_and_bad_rows(tmp_path):
     assert rows == [("ann", "A - x", "2018-03-06 10:24:00")]
     assert "'later'" in bad.pop(5)
     assert bad == {3: "no track id", 4: "no track id", 6: "2 columns instead of 4"}
-    with pytest.raises(MusicrecError, match="no column of the artist; .*first line is: user_id, name"):
+    with pytest.raises(MusicrecError, match="no column for the artist .*first line is: user_id, name"):
         read(written(tmp_path, "user_id,name\n"), LogColumns("user_id", "track_id", "timestamp", format="lastfm"))
 
 
@@ -118,7 +118,7 @@ def test_listenbrainz(tmp_path):
     rows, bad = read(written(tmp_path, odd))
     assert rows == [row, row, ("me", "A - x", row[2]), ("7", "B - y", row[2])]
     assert list(bad) == [5, 6, 8, 9, 10]
-    assert (bad[5], bad[9], bad[10]) == ("the line is no JSON object", "no track id", "the line is not UTF-8")
+    assert (bad[5], bad[9], bad[10]) == ("the line is not a JSON object", "no track id", "the line is not UTF-8")
 
 
 def test_track_id_of_several_columns(tmp_path):
@@ -161,8 +161,8 @@ def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path, monkeypatch):
 )
 def test_names_are_found_in_paths(path):
     index = TrackIndex(["other/track", path])
-    assert rows_of(["Björk - Hyperballad", "Björk - Hyper"], index, by_name=True) == [1, None]
-    assert rows_of(["Björk - Hyperballad"], index, by_name=False) == [None]
+    assert match_tracks(["Björk - Hyperballad", "Björk - Hyper"], index, by_name=True) == [1, None]
+    assert match_tracks(["Björk - Hyperballad"], index, by_name=False) == [None]
 
 
 def test_own_scrobbles_and_a_folder_of_music(tmp_path):
@@ -183,10 +183,10 @@ def test_own_scrobbles_and_a_folder_of_music(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["2019-03-01T10:00 a 7", "2019-03-01T11:00 b 8"], "user ids .*, such as '2019-03-01T10:00', are timestamps"),
-        (["7 2019-03-01T10:00 8"], "track ids of .* are timestamps: are columns swapped"),
-        (["2019 7 a", "2019 7 b"], "all of its rows are bad, .*are data.user_column, .*right"),
-        (["a 1 2019-03-01", "b 2 2019-03-01"], "the user 'a' is one: are data.user_column and .* swapped"),
+        (["2019-03-01T10:00 a 7", "2019-03-01T11:00 b 8"], "user ids .*, such as '2019-03-01T10:00', look like timestamps"),
+        (["7 2019-03-01T10:00 8"], "track ids of .* look like timestamps; are columns swapped"),
+        (["2019 7 a", "2019 7 b"], "all rows are bad, .*are data.user_column, .*right"),
+        (["a 1 2019-03-01", "b 2 2019-03-01"], "the user 'a' is one; are data.user_column and .* swapped"),
         (["1 A 2019-03-01", "2 B 2019-03-01"], "2 of them differ from known ones only in letter case"),
     ],
 )  # fmt: skip
@@ -199,12 +199,12 @@ def test_swapped_columns(tmp_path, lines, message):
     assert not workspace.plays.exists()
 
 
-def test_ids_that_differ_in_case_are_told(tmp_path, caplog):
+def test_ids_that_differ_in_case_are_reported(tmp_path, caplog):
     heard = {"1": "abcA", "2": "Aabc"}
     lines = [f"{user} {track} 2019-03-0{day}" for user in heard for day, track in enumerate(heard[user], start=1)]
     path = some_log(tmp_path / "log.tsv", lines)
     prepare(DataSource("x", plays=path, split="leave_one_out"), Workspace(tmp_path / "w"))
-    assert "1 track ids differ from another only in letter case ('A' and 'a')" in caplog.text
+    assert "1 track ids differ from another one only in letter case ('A' and 'a')" in caplog.text
 
 
 @pytest.mark.parametrize("cut", [5, 11, 23])
@@ -219,7 +219,7 @@ def test_truncated_bz2_leaves_the_workspace_as_it_was(tmp_path):
     lines = [f"{user} {track} 2019-03-0{day}" for user in "12" for day, track in enumerate("abc", start=1)]
     path = some_log(tmp_path / "log.tsv", lines)
     path.write_bytes(bz2.compress(path.read_bytes())[:-7])
-    with pytest.raises(MusicrecError, match="is it damaged or cut off"):
+    with pytest.raises(MusicrecError, match="truncated or corrupt"):
         prepare(DataSource("x", plays=path), Workspace(tmp_path / "w"))
     assert not [path for path in (tmp_path / "w").rglob("*") if path.is_file()]
 
@@ -247,7 +247,7 @@ def test_pairs_a_line_are_sequences_too(tmp_path):
 
 
 def test_a_table_is_not_taken_for_sequences(tmp_path):
-    with pytest.raises(MusicrecError, match="is not data.format=sequences"):
+    with pytest.raises(MusicrecError, match="does not have data.format=sequences"):
         read(written(tmp_path, "user,track\n1,2\n"), SEQUENCES)
 
 

@@ -1,0 +1,173 @@
+"""Parsing blocks of tab- or comma-separated lines: pyarrow where it can, Python's csv module where it cannot."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from musicrec.data.log.formats import Layout, csv_rows
+from musicrec.data.log.values import BadRow, LogBatch, check_rows, instants, plain_integers, shown_line
+
+
+def parse_delimited(block: bytes, layout: Layout, first_line: int) -> LogBatch:
+    """Returns the rows of a block of whole lines, bad ones set apart.
+
+    Args:
+        block: the lines, each with its line break.
+        layout: the columns.
+        first_line: the number of the block's first line.
+    """
+    batch = _parse_clean(block, layout)
+    return _parse_carefully(block, layout, first_line) if batch is None else batch
+
+
+def _read_csv(
+    block: bytes, layout: Layout, types: list[pa.DataType], on_ragged: Callable[[Any], str]
+) -> list[pa.Array]:
+    """Returns the columns of a block at `layout.positions`, converted by pyarrow.
+
+    Args:
+        block: whole lines.
+        layout: the columns.
+        types: of the columns, in the order of `layout.positions`.
+        on_ragged: called with every row that has too few or too many cells; returns "skip".
+
+    Raises:
+        pa.ArrowInvalid: if a value cannot be converted.
+    """
+    names = [f"c{position}" for position in range(layout.width)]
+    wanted = [names[position] for position in layout.positions]
+    table = pa_csv.read_csv(
+        pa.BufferReader(block),
+        # One block in one thread: rows stay in order, and ragged rows know their line.
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=layout.delimiter,
+            quote_char='"' if layout.quoted else False,
+            ignore_empty_lines=False,  # they have a line number too
+            invalid_row_handler=on_ragged,
+        ),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=dict(zip(wanted, types, strict=True)), include_columns=wanted, null_values=[]
+        ),
+    )
+    return [column.combine_chunks() for column in table.columns]
+
+
+def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
+    """Returns the rows of a block in which every row is good, otherwise None."""
+    ragged = 0
+
+    def note(row: Any) -> str:
+        nonlocal ragged
+        ragged += 1
+        return "skip"
+
+    kind = _sniff(block, layout)
+    identity = pa.dictionary(pa.int32(), pa.string())
+    kinds: dict[str | None, pa.DataType] = {name: identity for name in layout.fields}
+    kinds |= {layout.user: pa.string(), layout.timestamp: kind, layout.count: pa.int64()}
+    try:
+        columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted], note)
+        users, tracks, times, *rest = layout.assembled(columns)
+    except pa.ArrowInvalid:
+        return None
+    if layout.by_name:
+        tracks = tracks.dictionary_encode()
+    if layout.user is not None:
+        integers = plain_integers(users)
+        users = users.dictionary_encode() if integers is None else integers
+    if (
+        ragged
+        or len(users) != block.count(b"\n")
+        or (isinstance(users, pa.Array) and _holds_empty(users))
+        or _holds_empty(tracks)
+    ):
+        return None
+    timestamps, formats = instants(times)
+    counts = rest[0].to_numpy() if rest else None
+    if np.isnat(timestamps).any() or (counts is not None and counts.min() < 1):
+        return None
+    return LogBatch(users, tracks, timestamps, counts, formats=formats)
+
+
+def _sniff(block: bytes, layout: Layout) -> pa.DataType:
+    """Returns the type of a block's timestamps, guessed from its first row; a wrong guess only costs time."""
+    cells = block[: block.index(b"\n")].rstrip(b"\r").split(layout.delimiter.encode())
+    cell = cells[layout.names.index(layout.timestamp)].strip(b'"') if len(cells) == layout.width else b""
+    if cell.isdigit():
+        return pa.int64()
+    return pa.timestamp("us", tz="UTC") if cell.endswith(b"Z") or b"+" in cell else pa.timestamp("us")
+
+
+def _holds_empty(ids: pa.DictionaryArray) -> bool:
+
+    return bool(pc.any(pc.equal(ids.dictionary, "")).as_py())
+
+
+def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:
+    """Returns the good rows of a block, and the line, reason and text of each bad one."""
+    lines = block.split(b"\n")[:-1]
+    faults: dict[int, str] = {}  # reason by index of the line
+
+    def note(row: Any) -> str:
+        faults[row.number - 1] = _ragged(row.actual_columns, layout)
+        return "skip"
+
+    types: list[pa.DataType] = [pa.binary()] * len(layout.positions)
+    try:
+        columns = _read_csv(block, layout, types, note)
+        line_of_row = np.delete(np.arange(len(lines)), sorted(faults))
+        understood = len(line_of_row) == len(columns[0])
+    except pa.ArrowInvalid:
+        understood = False
+    if not understood:
+        columns, line_of_row, faults = _parse_with_csv(lines, layout)
+    batch, reasons = check_rows(layout.assembled(columns))
+    faults |= {int(line_of_row[row]): reason for row, reason in reasons.items()}
+    batch.bad = [
+        BadRow(first_line + index, faults[index], shown_line(lines[index]))
+        for index in sorted(faults)
+        if lines[index].strip()  # a blank line is not a row
+    ]
+    return batch
+
+
+def _parse_with_csv(lines: list[bytes], layout: Layout) -> tuple[list[pa.Array], np.ndarray, dict[int, str]]:
+    """Reads lines with Python's csv module, which accepts quoted values that contain line breaks.
+
+    Returns:
+        The columns (binary), the index of each row's first line, and the reasons of the faulty lines by index.
+    """
+    # surrogateescape carries bytes that are not UTF-8 through the csv module; `check_rows` reports them.
+    text = (line.decode("utf-8", "surrogateescape") + "\n" for line in lines)
+    reader = csv_rows(text, layout.delimiter, layout.quoted)
+    kept: list[list[bytes]] = []
+    line_of_row: list[int] = []
+    faults: dict[int, str] = {}
+    while True:
+        start = reader.line_num
+        try:
+            row = next(reader)
+            reason = "" if len(row) == layout.width else _ragged(len(row), layout)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            reason = str(error)
+        if reason:
+            faults |= dict.fromkeys(range(start, reader.line_num), reason)
+            continue
+        kept.append([row[position].encode("utf-8", "surrogateescape") for position in layout.positions])
+        line_of_row.append(start)
+    columns = [pa.array([row[i] for row in kept], pa.binary()) for i in range(len(layout.positions))]
+    return columns, np.array(line_of_row, np.int64), faults
+
+
+def _ragged(found: int, layout: Layout) -> str:
+    return f"{found} columns instead of {layout.width}"
