@@ -156,7 +156,7 @@ def _divide(connection: duckdb.DuckDBPyConnection, users: list[int | str], test_
         return
     # The first result of sklearn.model_selection.train_test_split(users, test_size=test_share,
     # random_state=USERS_SEED), without the two seconds that importing sklearn takes.
-    order = np.random.RandomState(USERS_SEED).permutation(len(users))  # noqa: NPY002
+    order = np.random.RandomState(USERS_SEED).permutation(len(users))
     connection.register("val_users", pa.table({USER: pa.array([users[index] for index in order[tested:]])}))
 
 
