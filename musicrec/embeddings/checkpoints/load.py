@@ -104,7 +104,7 @@ def read(path: Path) -> dict[str, Any]:
             file = TorchFile(path)
             content = file.filled(file.content)
             log.info("%s holds objects besides its tensors; they were skipped", path)
-    except _DAMAGE + (SafetensorError,) as error:
+    except (*_DAMAGE, SafetensorError) as error:
         raise MusicrecError(f"{path} is damaged or not a checkpoint ({first_line(error)}); fetch it again") from None
     if not isinstance(content, dict):
         raise MusicrecError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
