@@ -2,7 +2,6 @@
 
 Nothing in a file is executed: safetensors hold tensors only, torch reads the others with `weights_only=True`, and if it
 refuses because a training program left objects of its own beside the tensors, `torch_file` reads the tensors alone.
-(torch's own way, `safe_globals`, must import what the file names, and cannot list the names in files from before 1.6.)
 """
 
 from __future__ import annotations
