@@ -38,6 +38,17 @@ def mean_of_items(vectors: np.ndarray, item_index: np.ndarray, history: Interact
     return (sums / np.maximum(np.diff(played.indptr), 1)[:, None]).astype(np.float32)
 
 
+def played_candidates(history: Interactions, item_index: np.ndarray) -> np.ndarray:
+    """Returns the sorted indices of the candidates that somebody played; cold tracks are the others.
+
+    Args:
+        history: who played what.
+        item_index: (tracks,) index of each track among the candidates, -1 for none.
+    """
+    items = item_index[history.items]
+    return np.flatnonzero(np.bincount(items[items >= 0]))
+
+
 def held_out(frame: pd.DataFrame, history: Interactions, item_index: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
     """Returns the user index of each usable row of a truth frame, and these rows.
 
