@@ -10,7 +10,7 @@ import pandas as pd
 from musicrec.columns import ITEM, RANK, SCORE, SPLIT, USER
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.files import atomic_path, write_text
-from musicrec.recommenders.base import Recommender
+from musicrec.recommenders.base import Recommender, VectorRecommender
 from musicrec.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,9 @@ def _lists(model: Recommender, history: Interactions, users: pd.Series, k: int) 
 
 
 def write_model_embeddings(workspace: Workspace, name: str, model: Recommender, data: SplitData) -> None:
-    """Writes the vectors whose dot product is the score, and the user ids of the user rows."""
+    """Writes the vectors whose dot product is the score, if there are such, and the user ids of the user rows."""
+    if not isinstance(model, VectorRecommender):
+        return
     for side, vectors in (("users", model.user_vectors()), ("items", model.item_vectors())):
         with atomic_path(workspace.model_embeddings(name, side)) as temporary:
             np.save(temporary, np.asarray(vectors, dtype=np.float32))

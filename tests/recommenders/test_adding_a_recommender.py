@@ -48,8 +48,8 @@ def trained(
         *("recommender=popularity", "data=custom", "embedding=random", "embedding.dim=6", "trainer=cpu"),
         *("logger=csv", "eval.k=2", "eval.top_k=3"),
     )
-    stages.run("train", cfg)
-    stages.run("evaluate", cfg)
+    stages.train(cfg)
+    stages.evaluate(cfg)
     return tiny_workspace, run_name(cfg)
 
 
@@ -74,8 +74,6 @@ def test_it_is_evaluated(trained: tuple[Path, str]) -> None:
     assert run in (root / "comparison.csv").read_text()
 
 
-# To be unmarked when evaluation/ takes its tables from the predictions' metadata.
-@pytest.mark.xfail(reason="evaluation/ knows the tables of three recommenders only", strict=False)
 def test_it_has_a_table_of_its_own(trained: tuple[Path, str]) -> None:
     assert len(pd.read_csv(trained[0] / "popularity.csv")) == 1
 

@@ -112,11 +112,11 @@ def test_l2_on_all_or_on_the_batch(ten_rows: SplitData, plane: np.ndarray) -> No
         whole = made(Shallow, ten_rows, plane, l2_on="all", item_freeze=freeze, **options)
         part = made(Shallow, ten_rows, plane, l2_on="batch", item_freeze=freeze, **options)
         squares = sum(weight.square().sum().item() for weight in whole.parameters())
-        assert float(whole.penalty(batch)) == pytest.approx(0.5 * squares, rel=1e-5)
+        assert torch.as_tensor(whole.penalty(batch)).item() == pytest.approx(0.5 * squares, rel=1e-5)
         users, items = part.net.users.weight, part.net.items.weight
         used = sum(weight.square().sum().item() for weight in part.net.projection.parameters())
         used += users[[1, 3]].square().sum().item() + (0 if freeze else items[0].square().sum().item())
-        assert float(part.penalty(batch)) == pytest.approx(0.5 * used, rel=1e-5)
+        assert torch.as_tensor(part.penalty(batch)).item() == pytest.approx(0.5 * used, rel=1e-5)
     assert made(Shallow, ten_rows, plane).penalty(batch) == 0
 
 
