@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from musicrec.columns import TRACK, USER
+from musicrec.data.batches.sequences import Sequences
 from musicrec.data.interactions import Interactions
 
 
@@ -38,15 +39,18 @@ def mean_of_items(vectors: np.ndarray, item_index: np.ndarray, history: Interact
     return (sums / np.maximum(np.diff(played.indptr), 1)[:, None]).astype(np.float32)
 
 
-def played_candidates(history: Interactions, item_index: np.ndarray) -> np.ndarray:
-    """Returns the sorted indices of the candidates that somebody played; cold tracks are the others.
+def item_sequences(history: Interactions, users: np.ndarray, item_index: np.ndarray) -> Sequences:
+    """Returns the items of these users in order of (timestamp, track), without tracks whose index is -1.
 
     Args:
         history: who played what.
-        item_index: (tracks,) index of each track among the candidates, -1 for none.
+        users: (users,) indices in user_ids.
+        item_index: (tracks,) the item that each track is.
     """
-    items = item_index[history.items]
-    return np.flatnonzero(np.bincount(items[items >= 0]))
+    offsets, rows = history_rows(history, users)
+    items = item_index[history.items[rows]]
+    kept = np.concatenate([[0], np.cumsum(items >= 0)])
+    return Sequences(items[items >= 0], kept[offsets])
 
 
 def held_out(frame: pd.DataFrame, history: Interactions, item_index: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:

@@ -15,7 +15,8 @@ from musicrec.data.batches.sequences import Sequences
 from musicrec.data.batches.sets import SetBatch, SetSource, sets_of
 from musicrec.data.interactions import Interactions
 from musicrec.recommenders.base import Inputs, VectorRecommender, check
-from musicrec.recommenders.histories import held_out, history_rows, played_candidates
+from musicrec.recommenders.baselines.played import Played
+from musicrec.recommenders.histories import held_out
 from musicrec.recommenders.trained import TrainedRecommender
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,7 @@ class ELSA(VectorRecommender, TrainedRecommender):
         check("batch_size", batch_size, batch_size >= 1, "1 or more")
         self.batch_size = batch_size
         self.shuffle = shuffle
-        # Column of each candidate in the rows that are reconstructed; -1 for one that nobody played in training.
-        self.played = played_candidates(inputs.data.train, self.item_index)
-        self.column = np.full(len(self.candidates), -1, dtype=np.int64)
-        self.column[self.played] = np.arange(len(self.played))
+        self.played = Played.of(inputs.data.train, self.item_index)
         with self.seeded():
             self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(len(self.played), factors)))
 
@@ -72,9 +70,11 @@ class ELSA(VectorRecommender, TrainedRecommender):
         """Returns the users' training rows, and the validation users' with what was held out."""
         train = self.data.train
         active = np.flatnonzero(np.diff(train.offsets))
-        source = SetSource(self._rows(train, active), batch_size=self.batch_size, seed=self.seed, shuffle=self.shuffle)
+        source = SetSource(
+            self.played.sequences(train, active), batch_size=self.batch_size, seed=self.seed, shuffle=self.shuffle
+        )
         users, frame = held_out(self.data.truth["val"], train, self.item_index)
-        columns = self.column[self.item_index[frame[TRACK].to_numpy(np.int64)]]
+        columns = self.played.column[frame[TRACK].to_numpy(np.int64)]
         usable = (columns >= 0) & np.isin(users, active)
         users, columns = users[usable], columns[usable]
         if not len(users):
@@ -83,7 +83,7 @@ class ELSA(VectorRecommender, TrainedRecommender):
         order = np.argsort(users, kind="stable")
         distinct, counts = np.unique(users, return_counts=True)
         held = Sequences(columns[order], np.concatenate([[0], np.cumsum(counts)]))
-        known = self._rows(train, distinct)
+        known = self.played.sequences(train, distinct)
         return source, SetSource(known, held, batch_size=self.batch_size, seed=self.seed, shuffle=False)
 
     def loss(self, batch: SetBatch) -> tuple[torch.Tensor, int]:
@@ -101,7 +101,7 @@ class ELSA(VectorRecommender, TrainedRecommender):
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the sum of the rows of A of the users' tracks: the row x A."""
         vectors = F.normalize(self.weight, dim=-1)
-        rows = self._rows(history, users).to(self.home)
+        rows = self.played.sequences(history, users).to(self.home)
         parts = torch.arange(len(users), device=self.home).split(_USERS_AT_ONCE)
         return torch.cat([sets_of(rows, part).sums(vectors) for part in parts]).float()
 
@@ -109,13 +109,5 @@ class ELSA(VectorRecommender, TrainedRecommender):
         """Returns the rows of A; zero vectors for tracks that nobody played in training."""
         vectors = F.normalize(self.weight, dim=-1).float()
         items = vectors.new_zeros((len(self.candidates), vectors.shape[1]))
-        items[torch.from_numpy(self.played).to(self.home)] = vectors
+        items[torch.from_numpy(self.played.items).to(self.home)] = vectors
         return items
-
-    def _rows(self, history: Interactions, users: np.ndarray) -> Sequences:
-        """Returns the columns that each of these users played."""
-        offsets, rows = history_rows(history, users)
-        items = self.item_index[history.items[rows]]
-        columns = np.where(items >= 0, self.column[items], -1)
-        kept = np.concatenate([[0], np.cumsum(columns >= 0)])
-        return Sequences(columns[columns >= 0], kept[offsets])

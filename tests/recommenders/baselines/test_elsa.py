@@ -18,7 +18,7 @@ from musicrec.data.batches.base import BatchKey
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs
-from musicrec.recommenders.elsa import ELSA
+from musicrec.recommenders.baselines.elsa import ELSA
 from musicrec.recommenders.trained import Training
 from tests.recommenders.conftest import VAL, rows
 from tests.recommenders.contract import assert_recommender_contract
