@@ -13,7 +13,7 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
 from musicrec.data.interactions import Interactions
 from musicrec.recommenders.base import Inputs, VectorRecommender, check
-from musicrec.recommenders.histories import held_out, history_rows
+from musicrec.recommenders.histories import held_out, item_sequences
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
 from musicrec.recommenders.networks.transformer import INIT_STD, SequenceTransformer
@@ -146,7 +146,7 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
             "batch_size": self.batch_size,
             "seed": self.seed,
         }
-        source = MaskedSource(self._sequences(train, active), shuffle=True, **options)
+        source = MaskedSource(item_sequences(train, active, self.item_index), shuffle=True, **options)
         users, frame = held_out(self.data.truth["val"], train, self.item_index)
         order = np.lexsort((frame[TRACK].to_numpy(), frame[TIMESTAMP].to_numpy(), users))
         users, items = users[order], self.item_index[frame[TRACK].to_numpy(np.int64)[order]]
@@ -159,20 +159,13 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         if usable.any():
             log.info("no validation user has %d held-out tracks: val/loss is that of the next track", _MIN_VAL_ROWS)
             return source, NextSource(
-                self._sequences(train, distinct[usable]),
+                item_sequences(train, distinct[usable], self.item_index),
                 items[first[usable]],
                 max_seq_len=self.max_seq_len,
                 batch_size=self.batch_size,
             )
         log.warning("there are no validation users: the training loss decides when to stop")
         return source, None
-
-    def _sequences(self, history: Interactions, users: np.ndarray) -> Sequences:
-        """Returns the tracks of these users in order of (timestamp, track), those that are no candidates left out."""
-        offsets, rows = history_rows(history, users)
-        items = self.item_index[history.items[rows]]
-        kept = np.concatenate([[0], np.cumsum(items >= 0)])
-        return Sequences(items[items >= 0], kept[offsets])
 
     def loss(self, batch: MaskedBatch) -> tuple[torch.Tensor, int]:
         """Returns the cross-entropy at the masked positions and their number."""
@@ -192,7 +185,7 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the states at a mask after the histories; with a bias, also a 1 that it is multiplied by."""
-        sequences = self._sequences(history, users).to(self.home)
+        sequences = item_sequences(history, users, self.item_index).to(self.home)
         # Sequences of similar length go together, so that little is padded.
         order = torch.argsort(sequences.lengths, stable=True)
         size = self.net.positions.shape[1]
