@@ -269,3 +269,23 @@ def test_sequences_leave_one_out(tmp_path: Path) -> None:
         for name in ("val", "test")
     }
     assert held_out == {"val": {1: "12", 3: "12"}, "test": {1: "13", 3: "11"}}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float",  # RecBole
+        "userID\titemID\trating\ttimestamp",  # MMRec
+        "user_id:token\ttrack_id:token\tgenre:token_seq\ttimestamp:float",
+    ],
+)
+def test_inter_files(tmp_path: Path, header: str) -> None:
+    rows, bad = read(written(tmp_path, f"{header}\n7\ta1\t5\t1520331840\n08\ta2\t1\t1520331841\n", "x.inter"))
+    assert rows == [("7", "a1", "2018-03-06 10:24:00"), ("08", "a2", "2018-03-06 10:24:01")]
+    assert not bad
+
+
+def test_a_guess_with_two_readings_asks(tmp_path: Path) -> None:
+    path = written(tmp_path, "user_id,item_id,song_id,timestamp\n1,2,3,1520331840\n")
+    with pytest.raises(MusicrecError, match="several that could be meant: item_id, song_id; .*data.track_column="):
+        read(path)
