@@ -13,7 +13,6 @@ from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log, read_log
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
-from musicrec.data.track_matching import match_tracks
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 from tests.data.made_log import some_log
@@ -153,19 +152,6 @@ def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path: Path, monkeyp
     lines[40] = '40,5" disc,2019-01-01\n'
     rows, bad = read(written(tmp_path, "user_id,track_id,timestamp\n" + "".join(lines)))
     assert len(rows) == 100 and not bad
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("Björk/Post/02 Hyperballad", "Bjork - Hyperballad"),
-        *("music/Björk - Post - 02 - Hyperballad", "BJÖRK/1-02. hyperballad!"),
-    ],
-)
-def test_names_are_found_in_paths(path: str) -> None:
-    index = TrackIndex(["other/track", path])
-    assert match_tracks(["Björk - Hyperballad", "Björk - Hyper"], index, by_name=True) == [1, None]
-    assert match_tracks(["Björk - Hyperballad"], index, by_name=False) == [None]
 
 
 def test_own_scrobbles_and_a_folder_of_music(tmp_path: Path) -> None:
