@@ -96,7 +96,9 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
     if source.has_audio(workspace):
         from musicrec.audio.library import scan
 
-        files = scan(source.audio_path(workspace))
+        tracks = TrackIndex.load(workspace.track_index)
+        found = scan(source.audio_path(workspace))
+        files = {tracks.ids[tracks.row(track)]: path for track, path in found.items() if track in tracks}
     shown = [name for table in (*comparison.titles, None) for name in comparison.shown(table)["run"]]
     view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in shown], files)
     print_user(view)
@@ -131,6 +133,8 @@ def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> 
     if workspace.track_index.is_file():
         known = TrackIndex.load(workspace.track_index)
         tracks = known.extended(files)
+        # An older index may hold another Unicode form of a file's name.
+        files = {tracks.ids[tracks.row(track)]: path for track, path in files.items()}
         if tracks is not known:
             log.info("appending %d new tracks to %s", len(tracks) - len(known), workspace.track_index)
             tracks.save(workspace.track_index)

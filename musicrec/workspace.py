@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +79,17 @@ class Workspace:
         return self.root / "runs" / run
 
 
+def composed(track_id: str) -> str:
+    """Returns an id in composed Unicode form (NFC), in which ids are compared."""
+    return track_id if track_id.isascii() else unicodedata.normalize("NFC", track_id)
+
+
 class TrackIndex:
     """Track ids in the order of the embedding rows: row i of every embedding is track idx i.
 
-    New tracks are appended, never inserted, so an idx keeps its meaning; `fingerprint(n)` identifies the
-    first n tracks, and files record it (`stamp`) to be refused when the index was replaced by another one.
+    Ids that differ only in their Unicode form (é as one character or as e and an accent, as file names from a Mac have
+    it) are the same track. New tracks are appended, never inserted, so an idx keeps its meaning; `fingerprint(n)`
+    identifies the first n tracks, and files record it (`stamp`) to be refused when the index was replaced by another.
 
     Args:
         track_ids: in the order of the rows, without duplicates.
@@ -94,6 +101,11 @@ class TrackIndex:
     def __init__(self, track_ids: Sequence[str]):
         self.ids: list[str] = [str(track_id) for track_id in track_ids]
         self._rows = {track_id: row for row, track_id in enumerate(self.ids)}
+        # Exact ids first: an index made elsewhere may hold both forms of one name.
+        self._forms: dict[str, int] = {}
+        for row, track_id in enumerate(self.ids):
+            if not track_id.isascii():
+                self._forms.setdefault(composed(track_id), row)
         if len(self._rows) != len(self.ids):
             raise MusicrecError(f"the track index has {len(self.ids) - len(self._rows)} duplicate track ids")
 
@@ -101,11 +113,12 @@ class TrackIndex:
         return len(self.ids)
 
     def __contains__(self, track_id: str) -> bool:
-        return track_id in self._rows
+        return track_id in self._rows or (not track_id.isascii() and composed(track_id) in self._forms)
 
     def row(self, track_id: str) -> int:
         """Returns the idx of a track id; KeyError if it is unknown."""
-        return self._rows[track_id]
+        row = self._rows.get(track_id)
+        return self._forms[composed(track_id)] if row is None else row
 
     def fingerprint(self, count: int | None = None) -> str:
         """Returns a hash of the first `count` track ids (all by default), 16 hex digits."""
@@ -141,15 +154,18 @@ class TrackIndex:
 
     def extended(self, track_ids: Iterable[str]) -> TrackIndex:
         """Returns an index with the unknown ones of `track_ids` appended in sorted order (self if there are none)."""
-        new = sorted({str(track_id) for track_id in track_ids} - self._rows.keys())
+        new = sorted({composed(str(track_id)) for track_id in track_ids if str(track_id) not in self})
         return TrackIndex(self.ids + new) if new else self
 
     def save(self, path: Path) -> None:
         """Writes idx,trackid rows."""
         text = io.StringIO()
+        quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["idx", "trackid"])
-        writer.writerows(enumerate(self.ids))
+        for row in enumerate(self.ids):
+            # The csv module of Python 3.11 does not quote carriage returns, which then end the row for every reader.
+            (quoting if "\r" in row[1] else writer).writerow(row)
         write_text(path, text.getvalue())
 
     @classmethod

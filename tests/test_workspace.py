@@ -43,3 +43,9 @@ def test_a_broken_index_is_refused_with_its_line(tmp_path: Path, text: str, mess
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(MusicrecError, match=message):
         TrackIndex.load(tmp_path / "index.csv")
+
+
+def test_ids_with_line_breaks_survive_a_round_trip(tmp_path: Path) -> None:
+    ids = ["a\rb", "a\r\nb", "\n", "\r", 'tab\t"quote', "\u202eright to left", "x" * 300, " blank "]
+    TrackIndex(ids).save(tmp_path / "index.csv")
+    assert TrackIndex.load(tmp_path / "index.csv").ids == ids

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from musicrec.errors import MusicrecError
+from musicrec.workspace import composed
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ _PREFERENCE = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
 def scan(audio_dir: str | Path) -> dict[str, Path]:
     """Returns track id -> file for every audio file below `audio_dir`, sorted by track id.
 
-    The track id is the path below `audio_dir` without its extension, with forward slashes. Hidden files and folders are
+    The track id is the path below `audio_dir` without its extension, with forward slashes, in
+    composed Unicode form. Hidden files and folders are
     skipped; links to folders are followed. Two files with the same id (song.flac, song.mp3): the lossless one
     is used, and a warning says how many were skipped.
 
@@ -38,6 +40,7 @@ def scan(audio_dir: str | Path) -> dict[str, Path]:
     unnameable = 0
     for path in _audio_files(root):
         track_id = path.relative_to(root).with_suffix("").as_posix()
+        track_id = composed(track_id)  # file names copied from a Mac are decomposed
         try:
             track_id.encode()
         except UnicodeEncodeError:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raise it when the same log must give another plays.pqt, so that older files are made again.
-VERSION = 2
+VERSION = 3
 
 # Reading stops after this many bad rows if there was no good one.
 HOPELESS_ROWS = 100_000
@@ -113,11 +113,13 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
             tracks = (tracks or TrackIndex([])).extended(track_ids)
             _warn_of_case(path, tracks)
         assert tracks is not None
-        rows = match_tracks(track_ids, tracks, by_name)
+        matches = match_tracks(track_ids, tracks, by_name)
+        rows = matches.rows
         unknown = raw.plays_of([code for code, row in enumerate(rows) if row is None])
         if len(unknown) == len(rows):
             raise MusicrecError(_nothing_known(path, track_ids, tracks, raw.users.ids()))
-        _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()})
+        reasons = {track_ids[code]: reason for code, reason in matches.ambiguous.items()}
+        _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()}, reasons)
         plays = Plays(
             made_from=_identity(source, path, tracks),
             index_from_log=from_log,
@@ -132,7 +134,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     if from_log:
         # Only now: an index without plays.pqt would be taken for one that the user has given.
         tracks.save(workspace.track_index)
-    _warn(plays, workspace, _near_misses(unknown, track_ids, tracks))
+    hint = f"; {len(reasons):,} of them could be several tracks, which the list names" if reasons else ""
+    _warn(plays, workspace, hint + _near_misses(unknown, track_ids, tracks))
     return plays, tracks, True
 
 
@@ -243,16 +246,23 @@ def _warn_of_case(path: Path, tracks: TrackIndex) -> None:
         )
 
 
-def _write_unknown(path: Path, plays: dict[str, int]) -> None:
-    """Writes the tracks outside the index, most played first; deletes the file if there are none."""
+def _write_unknown(path: Path, plays: dict[str, int], reasons: dict[str, str]) -> None:
+    """Writes the tracks outside the index, most played first; deletes the file if there are none.
+
+    Args:
+        path: the file.
+        plays: number of plays by track.
+        reasons: why a track that could be several of the index was not matched; a column of its own if there are any.
+    """
     if not plays:
         path.unlink(missing_ok=True)
         return
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trackid", "plays"])
+        writer.writerow(["trackid", "plays", "reason"] if reasons else ["trackid", "plays"])
         for track in sorted(plays, key=lambda name: (-plays[name], name)):
-            writer.writerow([track, plays[track]])
+            row = [track, plays[track]]
+            writer.writerow([*row, reasons.get(track, "")] if reasons else row)
 
 
 def _warn(plays: Plays, workspace: Workspace, hint: str = "") -> None:

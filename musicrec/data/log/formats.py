@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ _ALIASES = {
     ),
 }  # fmt: skip
 _LASTFM_HEADERLESS = ("artist", "album", "track", "timestamp")
+# RecBole and MMRec write the type of a column after its name: user_id:token
+_TYPED = re.compile(r":(?:token|float)(?:_seq)?$")
+# Names of columns that are taken for the default ones where those are missing, and the default ones.
+_DEFAULTS = {"user_column": "user_id", "track_column": "track_id", "timestamp_column": "timestamp"}
+_OTHER_NAMES = {
+    "user_column": ("userid", "user", "uid", "username", "user_name", "reviewerid"),
+    "track_column": ("trackid", "item_id", "itemid", "item", "iid", "movieid", "asin", "song_id", "songid"),
+    "timestamp_column": ("time", "ts", "unixreviewtime", "unix_timestamp", "datetime", "date", "listened_at"),
+}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2} [A-Z][a-z]{2} \d{4},? \d{2}:\d{2}|\d{9,13}$")
 
 
@@ -162,7 +171,7 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
     # Names of artists and songs contain lone quotation marks. So quotation marks are ordinary characters in
     # tab-separated logs, unless the header shows that the writer quotes (R does).
     quoted = delimiter == "," or text.startswith('"')
-    names = tuple(name.strip() for name in next(csv_rows(iter([text]), delimiter, quoted), []))
+    names = tuple(_TYPED.sub("", name.strip()) for name in next(csv_rows(iter([text]), delimiter, quoted), []))
     kind = _detected(text, names, columns) if columns.format == AUTO else columns.format
     if kind == LISTENBRAINZ:
         return Layout(
@@ -238,6 +247,8 @@ def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tupl
     Raises:
         MusicrecError: if a column is missing or occurs twice; the message has the columns found and the key to set.
     """
+    if columns.format == AUTO:
+        columns = _guessed(path, names, columns)
     fields = _FIELD.findall(columns.track)
     wanted = [("user_column", columns.user)]
     wanted += [("track_column", name) for name in fields or [columns.track]]
@@ -259,6 +270,28 @@ def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tupl
         twice = ", ".join(f"data.{key}={name}" for key, name in wanted)
         raise MusicrecError(f"one column of {path} is used for two purposes: {twice}")
     return columns.user, columns.track if fields else f"{{{columns.track}}}", columns.timestamp, count
+
+
+def _guessed(path: Path, names: Sequence[str], columns: LogColumns) -> LogColumns:
+    """Returns the columns with default names that are missing replaced by usual other names.
+
+    Raises:
+        MusicrecError: if several columns could be meant.
+    """
+    found = {}
+    for key, default in _DEFAULTS.items():
+        field = key.removesuffix("_column")
+        if getattr(columns, field) != default or default in names:
+            continue
+        others = [name for name in names if name.lower() in _OTHER_NAMES[key]]
+        if len(set(others)) > 1:
+            raise MusicrecError(
+                f"{path} has no column {default!r}, and several that could be meant: {', '.join(others)}; "
+                f"choose one: data.{key}=NAME"
+            )
+        if others:
+            found[field] = others[0]
+    return replace(columns, **found)
 
 
 def csv_rows(lines: Iterator[str], delimiter: str, quoted: bool) -> Any:

@@ -13,7 +13,6 @@ from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log, read_log
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
-from musicrec.data.track_matching import match_tracks
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 from tests.data.made_log import some_log
@@ -155,19 +154,6 @@ def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path: Path, monkeyp
     assert len(rows) == 100 and not bad
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("Björk/Post/02 Hyperballad", "Bjork - Hyperballad"),
-        *("music/Björk - Post - 02 - Hyperballad", "BJÖRK/1-02. hyperballad!"),
-    ],
-)
-def test_names_are_found_in_paths(path: str) -> None:
-    index = TrackIndex(["other/track", path])
-    assert match_tracks(["Björk - Hyperballad", "Björk - Hyper"], index, by_name=True) == [1, None]
-    assert match_tracks(["Björk - Hyperballad"], index, by_name=False) == [None]
-
-
 def test_own_scrobbles_and_a_folder_of_music(tmp_path: Path) -> None:
     for name in ("Björk/Post/02 Hyperballad.flac", "Björk/Post/07 Isobel.flac", "Air - La Femme d'Argent.mp3"):
         (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -269,3 +255,23 @@ def test_sequences_leave_one_out(tmp_path: Path) -> None:
         for name in ("val", "test")
     }
     assert held_out == {"val": {1: "12", 3: "12"}, "test": {1: "13", 3: "11"}}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float",  # RecBole
+        "userID\titemID\trating\ttimestamp",  # MMRec
+        "user_id:token\ttrack_id:token\tgenre:token_seq\ttimestamp:float",
+    ],
+)
+def test_inter_files(tmp_path: Path, header: str) -> None:
+    rows, bad = read(written(tmp_path, f"{header}\n7\ta1\t5\t1520331840\n08\ta2\t1\t1520331841\n", "x.inter"))
+    assert rows == [("7", "a1", "2018-03-06 10:24:00"), ("08", "a2", "2018-03-06 10:24:01")]
+    assert not bad
+
+
+def test_a_guess_with_two_readings_asks(tmp_path: Path) -> None:
+    path = written(tmp_path, "user_id,item_id,song_id,timestamp\n1,2,3,1520331840\n")
+    with pytest.raises(MusicrecError, match="several that could be meant: item_id, song_id; .*data.track_column="):
+        read(path)
