@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from musicrec.config import option
+from musicrec.embeddings.tables.vector_options import VectorOptions, names
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,6 +45,9 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         values = OmegaConf.to_container(cfg[group], resolve=True)
         assert isinstance(values, dict)
         chosen[group] = {str(key): value for key, value in values.items() if key not in ignored}
+    # Only what differs from the defaults, so that runs of earlier versions, which had no such keys, keep their names.
+    own = {key: value for key, value in chosen["embedding"].items() if key not in names()}
+    chosen["embedding"] = own | VectorOptions.of(chosen["embedding"]).changed()
     if "max_epochs" in cfg.recommender:  # it is trained
         chosen["monitor"] = cfg.monitor
         for group in ("optimizer", "scheduler"):
@@ -68,7 +72,7 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
         return str(cfg.run_name)
     chosen = settings(cfg) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    parts = [str(cfg.recommender.name), str(cfg.embedding.name)]
+    parts = [str(cfg.recommender.name), str(cfg.embedding.name), *VectorOptions.of(chosen["embedding"]).words()]
     for group in ("recommender", "embedding"):
         defaults = option(group, str(cfg[group].name))
         for key, value in chosen[group].items():

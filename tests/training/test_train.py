@@ -178,3 +178,19 @@ def test_the_run_record_says_what_it_was_made_from(compose: Callable[..., DictCo
     assert record["status"] == "finished"
     assert set(record["inputs"]["splits"]) == {"train", "val", "test"}
     assert record["settings"]["embedding"]["dim"] == 6
+
+
+def test_a_transformed_run_is_another_run_that_says_what_was_done(
+    compose: Callable[..., DictConfig], tiny_workspace: Path
+) -> None:
+    plain = compose(*SMALL)
+    control = compose(*SMALL, "embedding.transform=zscore", "embedding.pca=2", "embedding.shuffle=true")
+    for cfg in (plain, control):
+        stages.train(cfg)
+    first, second = (parquet_metadata(tiny_workspace / "preds" / f"{run_name(cfg)}.pqt") for cfg in (plain, control))
+    assert (first["embedding"], first["size"]) == ("random", 6)
+    assert (second["embedding"], second["size"]) == ("random", 2)
+    assert second["settings"]["embedding"]["shuffle"] is True
+    assert first["inputs"] == second["inputs"]  # of the stored embedding: both read the same
+    stages.evaluate(plain)
+    assert set(pd.read_csv(tiny_workspace / "cosine.csv").embedding) == {"random", "random zscore pca2 shuffled"}
