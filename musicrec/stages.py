@@ -35,7 +35,7 @@ def prepare(cfg: DictConfig) -> None:
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
     source: DataSource = instantiate(cfg.data)
-    embedding: Embedding = instantiate(cfg.embedding)
+    embedding = _embedding(cfg)
     workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> float | None:
 
     source: DataSource = instantiate(cfg.data)
     cfg = without_unread_embedding(cfg)
-    embedding: Embedding = instantiate(cfg.embedding)
+    embedding = _embedding(cfg)
     workspace = _workspace(cfg)
     if source.make_missing:
         _make_missing(cfg, workspace, source, embedding)
@@ -108,6 +108,14 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
 def _workspace(cfg: DictConfig) -> Workspace:
     """Returns the workspace at `paths.root`."""
     return Workspace(Path(str(cfg.paths.root)).expanduser())
+
+
+def _embedding(cfg: DictConfig) -> Embedding:
+    """Returns the embedding; what is done to its vectors (`embedding.transform` …) is up to the run."""
+    from musicrec.embeddings.tables.vector_options import without_options
+
+    embedding: Embedding = instantiate(without_options(cfg.embedding))
+    return embedding
 
 
 def _preparing(workspace: Workspace) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
 
 _FILE_STEM = re.compile(r"[A-Za-z0-9][\w-]*")
@@ -23,7 +24,8 @@ class PredictionInfo:
         recommender: name of the recommender, the beginning of the run's name.
         table: file stem of the comparison table that shows the run; None: none does.
         title: what the recommender is called in headings and captions; None in files of earlier versions.
-        embedding: name of the embedding; empty for a recommender that reads none.
+        embedding: name of the embedding, without what was done to its vectors (`vectors`); empty for a recommender that
+            reads none.
         size: dimensions of the embedding.
         seed: of the run.
         sweep: name of the sweep that the run belongs to.
@@ -67,6 +69,13 @@ class PredictionInfo:
         if info.table is not None and (not _FILE_STEM.fullmatch(info.table) or info.table in _RESERVED):
             raise MusicrecError(f"the comparison table cannot be called {info.table!r}")
         return info
+
+    @property
+    def vectors(self) -> str:
+        """Returns what the recommender read, as rows of tables call it: `vggish`, `vggish zscore shuffled`."""
+        if not self.embedding:
+            return ""
+        return " ".join([self.embedding, *VectorOptions.of(self.settings.get("embedding", {})).words()])
 
     @property
     def splits(self) -> Mapping[str, str] | None:

@@ -32,7 +32,7 @@ def result_row(run: Run, split: str, scores: Scores, k: int, bootstrap: int = 0)
         "run": run.name,
         "table": run.info.table,
         "recommender": run.info.recommender,
-        "embedding": run.info.embedding,
+        "embedding": run.info.vectors,
         "seed": run.info.seed,
         "split": split,
         **numbers.loc["mean"],

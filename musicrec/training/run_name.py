@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from musicrec.config import option
+from musicrec.embeddings.tables.vector_options import VectorOptions, names
 from musicrec.recommenders.configure import without_unread_embedding
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         values = OmegaConf.to_container(cfg[group], resolve=True)
         assert isinstance(values, dict)
         chosen[group] = {str(key): value for key, value in values.items() if key not in ignored}
+    # Only what differs from the defaults, so that runs of earlier versions, which had no such keys, keep their names.
+    own = {key: value for key, value in chosen["embedding"].items() if key not in names()}
+    chosen["embedding"] = own | VectorOptions.of(chosen["embedding"]).changed()
     if "max_epochs" in cfg.recommender:  # it is trained
         chosen["monitor"] = cfg.monitor
         for group in ("optimizer", "scheduler"):
@@ -72,8 +76,9 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     cfg = without_unread_embedding(cfg)
     chosen = settings(cfg) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    names = str(cfg.recommender.name), str(cfg.embedding.name)
-    parts = [name for name in names if name != NO_EMBEDDING]
+    named = str(cfg.recommender.name), str(cfg.embedding.name)
+    parts = [name for name in named if name != NO_EMBEDDING]
+    parts += VectorOptions.of(chosen["embedding"]).words()
     for group in ("recommender", "embedding"):
         defaults = option(group, str(cfg[group].name))
         for key, value in chosen[group].items():

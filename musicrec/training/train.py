@@ -21,6 +21,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from musicrec.embeddings.tables.transforms import prepared
+from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.scoring import score_run
@@ -86,6 +88,7 @@ def train_run(
     vectors = embedding.table(workspace, tracks)
     data = _usable(data, vectors, embedding, workspace)
     inputs = input_hashes(workspace, tracks, vectors)
+    vectors = _prepared(cfg, data, vectors)
     run = Run.find(cfg.run_name, str(cfg.recommender.name), output, chosen, inputs, bool(cfg.overwrite))
     main = is_main_process()
     if main:
@@ -171,6 +174,12 @@ def _usable(data: SplitData, vectors: np.ndarray, embedding: Embedding, workspac
     if missing.any():
         log.info("%d tracks without an embedding are left out of histories and recommendations", missing.sum())
     return usable
+
+
+def _prepared(cfg: DictConfig, data: SplitData, vectors: np.ndarray) -> np.ndarray:
+    """Returns the vectors as the recommender reads them, see `embedding.transform`, `pca` and `shuffle`."""
+    options, train = VectorOptions.of(cfg.embedding), data.train
+    return prepared(vectors, train.items, train.candidates, options, int(cfg.seed), str(cfg.embedding.name))
 
 
 def _load_best(run: Run, model: TrainedRecommender, trainer: pl.Trainer) -> None:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig
 
-from musicrec.training.run_name import run_name
+from musicrec.training.run_name import run_name, settings
 
 
 def test_names_are_readable_and_stable(compose: Callable[..., DictConfig]) -> None:
@@ -49,3 +49,18 @@ def test_a_given_name_is_kept_and_a_path_stays_readable(compose: Callable[..., D
     name = run_name(compose("embedding.checkpoint=/far/away/model.safetensors"))
     assert name.startswith("knn_musicnn_checkpoint-model.safetensors_s0_")
     assert "/" not in name
+
+
+def test_what_is_done_to_vectors_is_part_of_the_name(compose: Callable[..., DictConfig]) -> None:
+    plain = run_name(compose("embedding=mfcc"))
+    assert plain.startswith("knn_mfcc_s0_")
+    spelt_out = ("embedding.transform=none", "embedding.pca=null", "embedding.shuffle=false")
+    assert run_name(compose("embedding=mfcc", *spelt_out)) == plain
+    options = ("embedding.transform=zscore", "embedding.pca=16", "embedding.shuffle=true")
+    assert run_name(compose("embedding=mfcc", *options)).startswith("knn_mfcc_zscore_pca16_shuffled_s0_")
+    names = {run_name(compose("embedding=mfcc", option)) for option in (*options, "embedding.shuffle=all")}
+    assert len(names | {plain}) == 5
+
+
+def test_runs_of_earlier_versions_keep_their_names(compose: Callable[..., DictConfig]) -> None:
+    assert not {"transform", "pca", "shuffle"} & settings(compose())["embedding"].keys()

@@ -236,3 +236,19 @@ def test_a_cold_split_gives_recommenders_without_audio_no_cold_track(
     cold_rows = predictions[predictions.item_id == 6]
     assert (cold_rows["rank"] > cold_rows.user_id.map(hot)).all()
     assert len(hot) > 0
+
+
+def test_a_transformed_run_is_another_run_that_says_what_was_done(
+    compose: Callable[..., DictConfig], tiny_workspace: Path
+) -> None:
+    plain = compose(*SMALL)
+    control = compose(*SMALL, "embedding.transform=zscore", "embedding.pca=2", "embedding.shuffle=true")
+    for cfg in (plain, control):
+        stages.train(cfg)
+    first, second = (parquet_metadata(tiny_workspace / "preds" / f"{run_name(cfg)}.pqt") for cfg in (plain, control))
+    assert (first["embedding"], first["size"]) == ("random", 6)
+    assert (second["embedding"], second["size"]) == ("random", 2)
+    assert second["settings"]["embedding"]["shuffle"] is True
+    assert first["inputs"] == second["inputs"]  # of the stored embedding: both read the same
+    stages.evaluate(plain)
+    assert set(pd.read_csv(tiny_workspace / "cosine.csv").embedding) == {"random", "random zscore pca2 shuffled"}

@@ -20,6 +20,7 @@ from musicrec.audio.library import scan
 from musicrec.config import config_dir
 from musicrec.embeddings.extraction.extract import extract
 from musicrec.embeddings.pretrained.base import Pretrained
+from musicrec.embeddings.tables.vector_options import without_options
 from musicrec.workspace import TrackIndex, Workspace
 from tests.embeddings.golden_cases import DATA, arrays
 
@@ -49,7 +50,9 @@ def test_extraction_of_files_gives_the_upstream_s_numbers(
         soundfile.write(tmp_path / "music" / f"{case}.wav", inputs[case], rate, subtype="FLOAT")
     path = DATA / folder / checkpoint
     whole = ("embedding.max_seconds=null", "embedding.pad=false")
-    embedding = instantiate(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
+    embedding = instantiate(
+        without_options(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
+    )
     assert isinstance(embedding, Pretrained)
     files = scan(tmp_path / "music")
     workspace, tracks = Workspace(tmp_path / "workspace"), TrackIndex(list(cases))
@@ -78,10 +81,10 @@ def test_extraction_of_files_gives_the_upstream_s_numbers(
 def test_clips_are_cut_and_padded_to_thirty_seconds(
     compose: Callable[..., DictConfig], option: str, samples: int
 ) -> None:
-    embedding = instantiate(compose(f"embedding={option}").embedding)
+    embedding = instantiate(without_options(compose(f"embedding={option}").embedding))
     for length in (10_000, samples + 1):
         assert len(embedding.prepare(np.ones(length, dtype=np.float32))) == samples
-    whole = instantiate(compose("embedding=encodecmae").embedding)
+    whole = instantiate(without_options(compose("embedding=encodecmae").embedding))
     assert len(whole.prepare(np.ones(samples + 1, dtype=np.float32))) == samples + 1
 
 
@@ -92,7 +95,9 @@ def test_several_threads_may_embed_at_once(compose: Callable[..., DictConfig], o
     layer = "null" if option in WITHOUT_LAYERS else "all"
     whole = ("embedding.max_seconds=null", "embedding.pad=false", f"embedding.layer={layer}")
     path = DATA / folder / checkpoint
-    embedding = instantiate(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
+    embedding = instantiate(
+        without_options(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
+    )
     embedding.load()
     waves = [wave * np.float32(1 + 0.1 * number) for number in range(8)]
     alone = [embedding.embed([louder]) for louder in waves]
