@@ -206,9 +206,7 @@ def _metadata(
     )
 
 
-def _write(
-    output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: int
-) -> None:
+def _write(output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: int) -> None:
     """Writes model embeddings, predictions and per-user metrics.
 
     run.json says "finished" after that: a run killed here is scored again from its checkpoint.
