@@ -10,7 +10,7 @@ from musicrec.overrides import TEXT_KEYS, as_typed
 
 WORDS = (
     *("/music/Música", "/music/音楽", "/music/Live, 1991", "/music/Demos (old)", "R&B", "Guns N' Roses", "a=b"),
-    *("{artist} - {title}", "{title}", 'say "yes"', "a\\b", 'back\\"', "it's \"both\"", "[brackets", "x]", "100%"),
+    *("{artist} - {title}", "{title}", 'say "yes"', "a\\b", 'back\\"', 'it\'s "both"', "[brackets", "x]", "100%"),
     *("#1", "a:b", "!!!", "?", "*", "~x", "a;b", "<a|b>", "a\tb", "007", "1e5", "1_000", "true", "Yes", "inf", "nan"),
     *("0x1F", "-1", "+1", "3.10", ".5", "@me", "`x`", "$5", "^", "°", "🎵", "(", ")", ",", "a,b", "{", "}", "'", '"'),
 )

@@ -11,7 +11,6 @@ from musicrec.data.source import DataSource
 from musicrec.data.track_matching import match_tracks, plain
 from musicrec.workspace import TrackIndex, Workspace
 
-
 Form = Literal["NFC", "NFD"]
 
 
