@@ -14,6 +14,7 @@ from hydra.errors import CompactHydraException
 from musicrec import stages
 from musicrec.config import config_dir
 from musicrec.errors import MusicrecError
+from musicrec.overrides import as_typed
 from musicrec.sweeps.current import in_sweep
 
 if TYPE_CHECKING:
@@ -57,6 +58,19 @@ def run(stage: Stage, cfg: DictConfig) -> float | None:
         raise CompactHydraException(f"musicrec {name}: {mistake}") from None
 
 
+def start(main: Callable[[], object]) -> None:
+    """Runs a script's function that `hydra.main` made, on the command line's words as they were typed.
+
+    Args:
+        main: takes the overrides from `sys.argv`.
+    """
+    try:
+        sys.argv[1:] = as_typed(sys.argv[1:])
+    except MusicrecError as error:
+        sys.exit(f"musicrec: {error}")
+    main()
+
+
 def console() -> None:
     """Runs `musicrec STAGE [key=value ...]`, the same as `python STAGE.py`, from any folder."""
     if len(sys.argv) < 2 or sys.argv[1] not in _STAGES:
@@ -66,7 +80,7 @@ def console() -> None:
     overrides = (index for index, word in enumerate(sys.argv) if "=" in word and not word.startswith("-"))
     sys.argv.insert(next(overrides, len(sys.argv)), f"hydra.job.name={name}")
     task = functools.wraps(run)(functools.partial(run, _STAGES[name]))
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)()
+    start(hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task))
 
 
 def _cause(error: BaseException | None, kind: type[Exception]) -> BaseException | None:

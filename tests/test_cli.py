@@ -34,6 +34,11 @@ def test_help_tells_the_stages_and_groups(name: str) -> None:
         (("prepare", "data=custom"), "musicrec prepare: data=custom needs a listening log"),
         (("extract", "data=custom"), "musicrec extract: data=custom needs a folder of audio"),
         (("train", "data=custom"), "is missing: make it with: python prepare.py"),
+        (
+            ("prepare", "data=custom", "data.plays=Demos (old), 1991/R&B.csv"),
+            "Demos (old), 1991/R&B.csv does not exist",
+        ),
+        (("prepare", "hydra.job.name=a(b"), "write it as: 'hydra.job.name=\"a(b\"'"),
         (("evaluate", "data=custom"), "is missing: make it with python prepare.py"),
     ],
 )

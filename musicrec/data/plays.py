@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from musicrec.data.database import database
+from musicrec.data.log.files import identified_files
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log
 from musicrec.data.log.values import LogBatch
@@ -97,7 +98,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     Raises:
         MusicrecError: if the log cannot be read or has no good row or no known track.
     """
-    path = source.plays_path(workspace)
+    paths = source.plays_paths(workspace)
+    path = shown_paths(paths)
     if tracks is not None and (fitting := present_plays(source, workspace, tracks)):
         _warn(fitting, workspace)
         return fitting, tracks, False
@@ -107,7 +109,7 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     threads = usable_cpus()
     with database(workspace.root, source.memory_limit, threads) as connection:
         raw = PlayTable(connection)
-        bad_rows, by_name = _load(source, path, raw, rejected_path(workspace), threads)
+        bad_rows, by_name = _load(source, paths, raw, rejected_path(workspace), threads)
         track_ids = raw.tracks.ids()
         if from_log:
             tracks = (tracks or TrackIndex([])).extended(track_ids)
@@ -121,7 +123,7 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
         reasons = {track_ids[code]: reason for code, reason in matches.ambiguous.items()}
         _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()}, reasons)
         plays = Plays(
-            made_from=_identity(source, path, tracks),
+            made_from=_identity(source, paths, tracks),
             index_from_log=from_log,
             rows=raw.rows,
             bad_rows=bad_rows,
@@ -142,75 +144,101 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
 def present_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex) -> Plays | None:
     """Returns the facts of plays.pqt if it was made from this log with these settings and index, otherwise None."""
     present = Plays.of(workspace.plays)
-    if present and present.made_from == _identity(source, source.plays_path(workspace), tracks):
+    if present and present.made_from == _identity(source, source.plays_paths(workspace), tracks):
         return present
     return None
 
 
-def _identity(source: DataSource, listening_log: Path, tracks: TrackIndex) -> dict[str, Any]:
-    """Returns what decides the content of plays.pqt; the log is identified by path, size and modification time."""
-    if not listening_log.is_file():
+def _identity(source: DataSource, paths: Sequence[Path], tracks: TrackIndex) -> dict[str, Any]:
+    """Returns what decides the content of plays.pqt; the log's files are identified by path, size and time."""
+    files = identified_files(paths)
+    if not files:
         return {}  # reading it reports what is wrong
-    found = listening_log.stat()
+    found = [file.stat() for file in files]
     return {
         "version": VERSION,
-        "log": str(listening_log.resolve()),
-        "bytes": found.st_size,
-        "modified": found.st_mtime_ns,
+        "log": [str(file.resolve()) for file in files],
+        "bytes": [one.st_size for one in found],
+        "modified": [one.st_mtime_ns for one in found],
         **source.log_settings(),
         **tracks.stamp(),
     }
 
 
-def _load(source: DataSource, path: Path, raw: PlayTable, rejected: Path, threads: int) -> tuple[int, bool]:
+def shown_paths(paths: Sequence[Path]) -> str:
+    """Returns the paths of a log for messages."""
+    return str(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
+def _load(source: DataSource, paths: Sequence[Path], raw: PlayTable, rejected: Path, threads: int) -> tuple[int, bool]:
     """Reads the log into `raw` and its bad rows into the file `rejected`.
 
     Returns:
         The number of bad rows, and whether track ids are composed of artist and title.
     """
+    path = shown_paths(paths)
     columns = LogColumns(
-        source.user_column, source.track_column, source.timestamp_column, source.count_column, source.format
+        source.user_column,
+        source.track_column,
+        source.timestamp_column,
+        source.count_column,
+        source.format,
+        source.columns,
+        source.encoding,
+        source.min_played_seconds,
     )
     bad_rows = 0
     first_reason = ""
     formats: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    header = ["line", "reason", "text"]
     with (
-        open_log(path, columns, threads) as listening_log,
+        open_log(paths, columns, threads) as listening_log,
         atomic_path(rejected) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["line", "reason", "text"])
+        writer.writerow([*header, "file"] if listening_log.several else header)
         for batch in listening_log.batches:
             for row in batch.bad:
                 if source.on_bad_row == "error":
                     raise MusicrecError(
-                        f"{path}, line {row.line}: {row.reason}; fix it, or skip such rows with data.on_bad_row=skip"
+                        f"{row.file or path}, line {row.line}: {row.reason}; fix it, or skip such rows with "
+                        "data.on_bad_row=skip"
                     )
                 first_reason = first_reason or f"line {row.line}: {row.reason}"
-                writer.writerow([row.line, row.reason, row.text])
+                writer.writerow([row.line, row.reason, row.text, *([row.file] if row.file else [])])
             bad_rows += len(batch.bad)
             formats += batch.formats
+            left_out += batch.left_out
             before = raw.rows
             if len(batch):
                 if not raw.rows:
                     _refuse_times_as_ids(path, batch)
+                if raw.rows and (batch.counts is not None) != raw.has_counts:
+                    raise MusicrecError(f"some files of {path} have a column of counts and some have none")
                 raw.append(batch)
             if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
-                log.info("%s: %s rows read", path.name, f"{raw.rows:,}")
+                log.info("%s: %s rows read", path, f"{raw.rows:,}")
             if not raw.rows and bad_rows >= HOPELESS_ROWS:
                 break
         if not raw.rows:
-            raise MusicrecError(f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason)}")
+            raise MusicrecError(
+                f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason, left_out)}"
+            )
     if not bad_rows:
         rejected.unlink()
+    for what, count in sorted(left_out.items()):
+        log.info("%s: %s entries left out: %s", path, f"{count:,}", what)
     if len(formats) > 1:
         mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(formats.items()))
         log.warning("%s mixes timestamp formats (%s); each was read in its own format", path, mixture)
     return bad_rows, listening_log.by_name
 
 
-def _why_empty(bad_rows: int, first_reason: str) -> str:
+def _why_empty(bad_rows: int, first_reason: str, left_out: Counter[str]) -> str:
+    if left_out and not bad_rows:
+        return "only " + " and ".join(sorted(left_out))
     if not bad_rows:
         return "there is only a header"
     return (
@@ -219,7 +247,7 @@ def _why_empty(bad_rows: int, first_reason: str) -> str:
     )
 
 
-def _refuse_times_as_ids(path: Path, batch: LogBatch) -> None:
+def _refuse_times_as_ids(path: str, batch: LogBatch) -> None:
     """Refuses a log whose ids look like times, because its columns are probably swapped."""
     for key, ids in (("user_column", batch.users), ("track_column", batch.tracks)):
         if isinstance(ids, np.ndarray):
@@ -232,7 +260,7 @@ def _refuse_times_as_ids(path: Path, batch: LogBatch) -> None:
             )
 
 
-def _warn_of_case(path: Path, tracks: TrackIndex) -> None:
+def _warn_of_case(path: str, tracks: TrackIndex) -> None:
     lower: dict[str, str] = {}
     pairs = [(lower[low], track) for track in tracks.ids if lower.setdefault(low := track.lower(), track) != track]
     if pairs:
@@ -291,7 +319,7 @@ def _near_misses(unknown: Iterable[int], track_ids: Sequence[str], tracks: Track
     return "; " + "; ".join(hints) if hints else ""
 
 
-def _nothing_known(path: Path, track_ids: Sequence[str], tracks: TrackIndex, users: Sequence[str]) -> str:
+def _nothing_known(path: str, track_ids: Sequence[str], tracks: TrackIndex, users: Sequence[str]) -> str:
     example = f", such as {tracks.ids[0]!r}" if len(tracks) else ""
     hint = "is data.track_column right?"
     if swapped := next((user for user in users if user in tracks), None):

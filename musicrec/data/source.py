@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class DataSource:
         self,
         name: str,
         audio_dir: str | Path | None = None,
-        plays: str | Path | None = None,
+        plays: str | Path | Sequence[str | Path] | None = None,
         split: str = "temporal",
         start: str = "auto",
         test: str = "auto",
@@ -32,6 +33,9 @@ class DataSource:
         track_column: str = "track_id",
         timestamp_column: str = "timestamp",
         count_column: str | None = "auto",
+        columns: Sequence[str] | None = None,
+        encoding: str = "auto",
+        min_played_seconds: float = 0,
         on_bad_row: str = "skip",
         memory_limit: str = "4GB",
         min_user_plays: int = 0,
@@ -43,7 +47,8 @@ class DataSource:
         Args:
             name: names the workspace.
             audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
-            plays: the listening log: .tsv or .csv (plain, .gz, .bz2, .zst) or .parquet. None: not known yet.
+            plays: the listening log: .tsv, .csv, .json (plain, .gz, .bz2, .zst), .parquet, an export's .zip, a folder
+                of these, a pattern such as endsong_*.json, or several in a list. None: not known yet.
             split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
             start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the
                 first play). hot_cold always trains on the year before `test`.
@@ -51,15 +56,19 @@ class DataSource:
                 leave_one_out has no such period.
             end: plays from this instant on are dropped; None = none are.
             make_missing: whether train.py may run the earlier stages itself.
-            format: format of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV
-                export of one's own scrobbles), `sequences` (lines of user item item …, without times), or `auto` =
-                detected from the first line (never `sequences`).
+            format: format of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON), `lastfm` (CSV
+                export of one's own scrobbles), `spotify` (its streaming history), `ratings` (user, item, rating and
+                time without a header), `sequences` (lines of user item item …, without times), or `auto` = detected
+                from the first lines (never `sequences`).
             user_column: name of the column of user ids.
             track_column: name of the column of track ids; names in braces compose the id of several columns:
                 "{artist} - {title}".
             timestamp_column: name of the column of times.
             count_column: name of the column of plays per row. `auto` = the column `count` if there is one, otherwise
                 each row is one play; None = each row is one play.
+            columns: names of all columns of a log without a header, in order; None = the first line has them.
+            encoding: of a text log; `auto` = UTF-8, or what its byte order mark says.
+            min_played_seconds: shorter plays are left out, where the log says how long they were (Spotify).
             on_bad_row: `skip` (count and list bad rows) or `error` (stop at the first).
             memory_limit: memory of prepare.py; data beyond it is spilled to disk.
             min_user_plays: users with fewer plays in the period are removed; 0 = none are.
@@ -68,7 +77,7 @@ class DataSource:
         """
         self.name = name
         self.audio_dir = _path(audio_dir)
-        self.plays = _path(plays)
+        self.plays = _paths(plays)
         self.split = split
         self.start = str(start)
         self.test = str(test)
@@ -79,6 +88,9 @@ class DataSource:
         self.track_column = track_column
         self.timestamp_column = timestamp_column
         self.count_column = count_column
+        self.columns = None if columns is None else tuple(str(name) for name in columns)
+        self.encoding = encoding
+        self.min_played_seconds = min_played_seconds
         self.on_bad_row = on_bad_row
         self.memory_limit = str(memory_limit)
         self.filters = Filters(min_user_plays, min_track_plays, item_sample)
@@ -100,13 +112,13 @@ class DataSource:
         """Returns whether a folder of audio files was given (it may still be missing)."""
         return self.audio_dir is not None
 
-    def plays_path(self, workspace: Workspace) -> Path:
-        """Returns the path of the listening log.
+    def plays_paths(self, workspace: Workspace) -> list[Path]:
+        """Returns the paths given for the listening log: files, folders, archives or patterns.
 
         Raises:
             MusicrecError: if none was given.
         """
-        if self.plays is None:
+        if not self.plays:
             raise MusicrecError(f"data={self.name} needs a listening log; set data.plays=FILE")
         return self.plays
 
@@ -118,9 +130,18 @@ class DataSource:
             "track_column": self.track_column,
             "timestamp_column": self.timestamp_column,
             "count_column": self.count_column,
+            "columns": None if self.columns is None else list(self.columns),
+            "encoding": self.encoding,
+            "min_played_seconds": self.min_played_seconds,
             "on_bad_row": self.on_bad_row,
         }
 
 
 def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value).expanduser()
+
+
+def _paths(value: str | Path | Sequence[str | Path] | None) -> list[Path] | None:
+    if value is None:
+        return None
+    return [Path(one).expanduser() for one in ([value] if isinstance(value, (str, Path)) else value)]

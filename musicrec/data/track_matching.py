@@ -63,15 +63,15 @@ def match_tracks(track_ids: Sequence[str], tracks: TrackIndex, by_name: bool) ->
             continue
         name = composed(track)
         splits = list(_splits(name))
-        row = next((exact[pair] for pair in splits if pair in exact), None)
-        if row is None:
+        idx = next((exact[pair] for pair in splits if pair in exact), None)
+        if idx is None:
             keys = [_SEPARATOR.join((plain(artist), plain(title))) for artist, title in splits] or [plain(name)]
             rows = list(dict.fromkeys(row for key in keys for row in folded.get(key, ())))
             if len(rows) == 1:
-                row = rows[0]
+                idx = rows[0]
             elif rows:
                 found.ambiguous[code] = "could be " + " or ".join(repr(tracks.ids[row]) for row in rows[:3])
-        found.rows[code] = row
+        found.rows[code] = idx
     return found
 
 

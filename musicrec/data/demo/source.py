@@ -138,10 +138,10 @@ class DemoSource(DataSource):
         """Returns True."""
         return True
 
-    def plays_path(self, workspace: Workspace) -> Path:
+    def plays_paths(self, workspace: Workspace) -> list[Path]:
         """Returns the listening log."""
         self._check(workspace)
-        return self._plays(workspace)
+        return [self._plays(workspace)]
 
     def _audio(self, workspace: Workspace) -> Path:
         return workspace.root / "audio"
@@ -153,7 +153,7 @@ class DemoSource(DataSource):
         return workspace.root / "demo.json"
 
     def _refuse_own_data(self) -> None:
-        for key, value in (("audio_dir", self.audio_dir), ("plays", self.plays)):
+        for key, value in (("audio_dir", self.audio_dir), ("plays", self.plays and self.plays[0])):
             if value is not None:
                 raise MusicrecError(
                     f"data=demo makes its own music and log, so data.{key}={value} is invalid; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from musicrec.data.log.formats import Layout, csv_rows
+from musicrec.data.log.detect import csv_rows
+from musicrec.data.log.formats import Layout
 from musicrec.data.log.values import BadRow, LogBatch, check_rows, instants, plain_integers, shown_line
+
+_FLOAT = re.compile(rb"\d+\.\d*|\d+(?:\.\d*)?[eE][+-]?\d+")
 
 
 def parse_delimited(block: bytes, layout: Layout, first_line: int) -> LogBatch:
@@ -23,6 +27,8 @@ def parse_delimited(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         layout: the columns.
         first_line: the number of the block's first line.
     """
+    if not block.strip():
+        return _parse_carefully(b"", layout, first_line)  # nothing but blank lines
     batch = _parse_clean(block, layout)
     return _parse_carefully(block, layout, first_line) if batch is None else batch
 
@@ -103,6 +109,8 @@ def _sniff(block: bytes, layout: Layout) -> pa.DataType:
     cell = cells[layout.names.index(layout.timestamp)].strip(b'"') if len(cells) == layout.width else b""
     if cell.isdigit():
         return pa.int64()
+    if _FLOAT.fullmatch(cell):
+        return pa.float64()
     return pa.timestamp("us", tz="UTC") if cell.endswith(b"Z") or b"+" in cell else pa.timestamp("us")
 
 

@@ -1,54 +1,29 @@
-"""Formats of text logs: tables with a header and the exports of Last.fm and ListenBrainz, and their columns."""
+"""What a log may be: formats, the columns that are asked for, and the layout in which a file has them."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from musicrec.errors import MusicrecError
-
 AUTO = "auto"
-DEFAULT_COUNT_COLUMN = "count"
 TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM = "table", "lastfm_1k", "listenbrainz", "lastfm"
-SEQUENCES = "sequences"
-FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM, SEQUENCES)
+SPOTIFY, RATINGS, SEQUENCES = "spotify", "ratings", "sequences"
+FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM, SPOTIFY, RATINGS, SEQUENCES)
 
 # The user id of logs that name no user.
 NOBODY = "me"
-BY_NAME = "{artist} - {track}"
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
-_SEQUENCE_COLUMNS = ("user", "track", "timestamp")
-_LISTENBRAINZ_COLUMNS = ("user", "artist", "track", "timestamp")
-_LASTFM_1K_COLUMNS = ("user_id", "timestamp", "artist_id", "artist", "track_id", "track")
-# Column names that Last.fm exporters use, most specific first.
-_ALIASES = {
-    "user": ("user_id", "user", "username", "user_name"),
-    "artist": ("artist", "artist_name", "artistname"),
-    "track": ("track", "track_name", "trackname", "title", "song", "track_title"),
-    "timestamp": (
-        *("uts", "timestamp", "unix_timestamp", "date", "utc_time", "time", "datetime", "played_at", "scrobble_time"),
-    ),
-}  # fmt: skip
-_LASTFM_HEADERLESS = ("artist", "album", "track", "timestamp")
-# RecBole and MMRec write the type of a column after its name: user_id:token
-_TYPED = re.compile(r":(?:token|float)(?:_seq)?$")
-# Names of columns that are taken for the default ones where those are missing, and the default ones.
-_DEFAULTS = {"user_column": "user_id", "track_column": "track_id", "timestamp_column": "timestamp"}
-_OTHER_NAMES = {
-    "user_column": ("userid", "user", "uid", "username", "user_name", "reviewerid"),
-    "track_column": ("trackid", "item_id", "itemid", "item", "iid", "movieid", "asin", "song_id", "songid"),
-    "timestamp_column": ("time", "ts", "unixreviewtime", "unix_timestamp", "datetime", "date", "listened_at"),
-}
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2} [A-Z][a-z]{2} \d{4},? \d{2}:\d{2}|\d{9,13}$")
+
+
+def template_fields(template: str) -> list[str]:
+    """Returns the names in braces of a template such as "{artist} - {title}"."""
+    return _FIELD.findall(template)
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,10 @@ class LogColumns:
         track: column of track ids, or a text with the names of several columns in braces: {artist} - {title}.
         timestamp: column of times.
         count: column of plays per row; `auto` = the column `count` if there is one, None = each row is one play.
-        format: one of FORMATS; `auto` = detected from the first line.
+        format: one of FORMATS; `auto` = detected from the first lines.
+        names: names of all columns of a log without a header, in order; None = the first line has them.
+        encoding: of the text; `auto` = UTF-8, or what a byte order mark says.
+        min_played_seconds: shorter plays are left out, where the log says how long they were.
     """
 
     user: str
@@ -68,6 +46,9 @@ class LogColumns:
     timestamp: str
     count: str | None = AUTO
     format: str = TABLE
+    names: tuple[str, ...] | None = None
+    encoding: str = AUTO
+    min_played_seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +65,10 @@ class Layout:
         count: name of the column of counts; None = each row is one play.
         headerless: whether the first line is a row.
         format: one of FORMATS without `auto`.
+        nobody: the user of all plays where no column has users.
+        min_played_seconds: shorter plays are left out, where the log says how long they were.
+        skipped_lines: number of lines before the header or the first row.
+        guess: what the columns were taken for, if nobody said so; None = the user or the format did.
     """
 
     delimiter: str
@@ -95,6 +80,10 @@ class Layout:
     count: str | None = None
     headerless: bool = False
     format: str = TABLE
+    nobody: str = NOBODY
+    min_played_seconds: float = 0
+    skipped_lines: int = 0
+    guess: str | None = None
 
     @property
     def width(self) -> int:
@@ -130,7 +119,7 @@ class Layout:
         rest = list(columns)
         rows = len(rest[-1])
         if self.user is None:
-            users = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [NOBODY])
+            users = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [self.nobody])
         else:
             users = rest.pop(0)
         fields = self.fields
@@ -147,153 +136,3 @@ class Layout:
         for part in parts:
             tracks = pc.if_else(pc.equal(pc.binary_length(part), 0), pa.scalar("", kind), tracks)
         return [users, tracks, *rest]
-
-
-def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) -> Layout:
-    """Returns how a text log is read, judging by its first line.
-
-    Args:
-        path: the log, for messages.
-        first_line: the first line.
-        columns: the columns and the format that the user asked for.
-        allowed: what a log may be, for messages.
-
-    Raises:
-        MusicrecError: if the line is not text, or a column is missing or occurs twice.
-    """
-    try:
-        text = first_line.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise MusicrecError(f"the first line of {path} is not UTF-8 text; {allowed}") from error
-    if "\0" in text:
-        raise MusicrecError(f"the first line of {path} is not text; {allowed}")
-    delimiter = "\t" if "\t" in text else ","
-    # Names of artists and songs contain lone quotation marks. So quotation marks are ordinary characters in
-    # tab-separated logs, unless the header shows that the writer quotes (R does).
-    quoted = delimiter == "," or text.startswith('"')
-    names = tuple(_TYPED.sub("", name.strip()) for name in next(csv_rows(iter([text]), delimiter, quoted), []))
-    kind = _detected(text, names, columns) if columns.format == AUTO else columns.format
-    if kind == LISTENBRAINZ:
-        return Layout(
-            "", False, _LISTENBRAINZ_COLUMNS, "user", BY_NAME, "timestamp", headerless=True, format=LISTENBRAINZ
-        )
-    if kind == SEQUENCES:
-        if len(text.split()) < 2 or not {"\t", " "} & set(text):
-            raise MusicrecError(
-                f"the first line of {path} does not have data.format=sequences: a user and that user's items in order "
-                "of time, separated by spaces"
-            )
-        return Layout("", False, _SEQUENCE_COLUMNS, "user", "{track}", "timestamp", headerless=True, format=SEQUENCES)
-    if kind == LASTFM_1K:
-        if len(names) != len(_LASTFM_1K_COLUMNS):
-            raise MusicrecError(
-                f"{path} has {len(names)} columns; data.format=lastfm_1k has {len(_LASTFM_1K_COLUMNS)} without a "
-                "header: userid, timestamp, artid, artname, traid, traname"
-            )
-        return Layout("\t", False, _LASTFM_1K_COLUMNS, "user_id", BY_NAME, "timestamp", headerless=True)
-    if kind == LASTFM:
-        return _lastfm(path, names, delimiter, quoted, columns)
-    return _table(path, names, delimiter, quoted, columns)
-
-
-def _detected(text: str, names: tuple[str, ...], columns: LogColumns) -> str:
-    """Returns the format of a log, detected from its first line."""
-    if text.lstrip().startswith("{"):
-        return LISTENBRAINZ
-    known = set(_FIELD.findall(columns.track)) or {columns.track}
-    if known <= set(names):
-        return TABLE
-    if "\t" in text and len(names) == len(_LASTFM_1K_COLUMNS) and _DATE.match(names[1]):
-        return LASTFM_1K
-    if _alias(names, "artist") and _alias(names, "track") and _alias(names, "timestamp"):
-        return LASTFM
-    if len(names) == len(_LASTFM_HEADERLESS) and _DATE.match(names[-1]):
-        return LASTFM
-    return TABLE
-
-
-def _lastfm(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
-    headerless = len(names) == len(_LASTFM_HEADERLESS) and _DATE.match(names[-1]) is not None
-    if headerless:
-        names = _LASTFM_HEADERLESS
-    found = {role: _alias(names, role) for role in _ALIASES}
-    for role in ("artist", "track", "timestamp"):
-        if found[role] is None:
-            raise MusicrecError(
-                f"{path} has no column for the {role} (data.format=lastfm allows {', '.join(_ALIASES[role])}); its "
-                f"first line is: {', '.join(names)}. For other names use data.format=table with "
-                "data.track_column='{artist} - {title}' and data.timestamp_column"
-            )
-    track = f"{{{found['artist']}}} - {{{found['track']}}}"
-    timestamp = found["timestamp"]
-    assert timestamp is not None
-    user = columns.user if columns.user in names else found["user"]
-    return Layout(delimiter, quoted, names, user, track, timestamp, headerless=headerless)
-
-
-def _alias(names: Sequence[str], role: str) -> str | None:
-    by_plain = {re.sub(r"[\s_-]+", "_", name.strip().lower()): name for name in reversed(names)}
-    return next((by_plain[alias] for alias in _ALIASES[role] if alias in by_plain), None)
-
-
-def _table(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
-    user, track, timestamp, count = table_columns(path, names, columns)
-    return Layout(delimiter, quoted, names, user, track, timestamp, count)
-
-
-def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tuple[str, str, str, str | None]:
-    """Returns the user column, the template of the track id, the timestamp column and the count column.
-
-    Raises:
-        MusicrecError: if a column is missing or occurs twice; the message has the columns found and the key to set.
-    """
-    if columns.format == AUTO:
-        columns = _guessed(path, names, columns)
-    fields = _FIELD.findall(columns.track)
-    wanted = [("user_column", columns.user)]
-    wanted += [("track_column", name) for name in fields or [columns.track]]
-    wanted.append(("timestamp_column", columns.timestamp))
-    count = columns.count
-    if count == AUTO:
-        count = DEFAULT_COUNT_COLUMN if DEFAULT_COUNT_COLUMN in names else None
-    if count is not None:
-        wanted.append(("count_column", count))
-    found = ", ".join(names) or "nothing"
-    for key, name in wanted:
-        if name not in names:
-            raise MusicrecError(f"{path} has no column {name!r}; its columns are: {found}. Set data.{key}=NAME")
-        if list(names).count(name) > 1:
-            raise MusicrecError(
-                f"{path} has {list(names).count(name)} columns named {name!r} ({found}); rename all but one"
-            )
-    if len({name for _, name in wanted}) < len(wanted):
-        twice = ", ".join(f"data.{key}={name}" for key, name in wanted)
-        raise MusicrecError(f"one column of {path} is used for two purposes: {twice}")
-    return columns.user, columns.track if fields else f"{{{columns.track}}}", columns.timestamp, count
-
-
-def _guessed(path: Path, names: Sequence[str], columns: LogColumns) -> LogColumns:
-    """Returns the columns with default names that are missing replaced by usual other names.
-
-    Raises:
-        MusicrecError: if several columns could be meant.
-    """
-    found = {}
-    for key, default in _DEFAULTS.items():
-        field = key.removesuffix("_column")
-        if getattr(columns, field) != default or default in names:
-            continue
-        others = [name for name in names if name.lower() in _OTHER_NAMES[key]]
-        if len(set(others)) > 1:
-            raise MusicrecError(
-                f"{path} has no column {default!r}, and several that could be meant: {', '.join(others)}; "
-                f"choose one: data.{key}=NAME"
-            )
-        if others:
-            found[field] = others[0]
-    return replace(columns, **found)
-
-
-def csv_rows(lines: Iterator[str], delimiter: str, quoted: bool) -> Any:
-    """Returns Python's csv reader of the lines."""
-    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)

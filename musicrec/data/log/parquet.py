@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from musicrec.data.log.formats import Layout, LogColumns, table_columns
+from musicrec.data.log.detect import table_columns
+from musicrec.data.log.formats import Layout, LogColumns
 from musicrec.data.log.values import BadRow, LogBatch, check_rows, is_text, shown_value
 from musicrec.errors import MusicrecError
 
@@ -21,8 +22,8 @@ def parquet_layout(path: Path, schema: pa.Schema, columns: LogColumns) -> Layout
     Raises:
         MusicrecError: if a column is missing or has a type that cannot be used.
     """
-    user, track, timestamp, count = table_columns(path, schema.names, columns)
-    layout = Layout("", False, tuple(schema.names), user, track, timestamp, count)
+    user, track, timestamp, count, guess = table_columns(str(path), schema.names, columns)
+    layout = Layout("", False, tuple(schema.names), user, track, timestamp, count, guess=guess)
     for name in layout.wanted:
         _check_type(path, name, schema.field(name).type, is_time=name == timestamp, is_count=name == count)
     return layout
@@ -53,5 +54,10 @@ def _check_type(path: Path, name: str, kind: pa.DataType, *, is_time: bool, is_c
     if is_time:
         fits = fits or pa.types.is_timestamp(inner) or pa.types.is_date(inner)
         allowed = "timestamps, numbers or strings"
+        if pa.types.is_float32(inner) or pa.types.is_float16(inner):
+            raise MusicrecError(
+                f"the column {name!r} of {path} holds {kind}, whose seconds since 1970 are off by minutes; write it as "
+                "double or int64"
+            )
     if not fits:
         raise MusicrecError(f"the column {name!r} of {path} holds {kind}; it must hold {allowed}")

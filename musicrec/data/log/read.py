@@ -12,120 +12,201 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
+import zipfile
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from musicrec.data.log.bzip2 import open_bzip2
 from musicrec.data.log.delimited import parse_delimited
-from musicrec.data.log.formats import LISTENBRAINZ, SEQUENCES, Layout, LogColumns, layout_of
-from musicrec.data.log.listenbrainz import parse_json
+from musicrec.data.log.detect import ALLOWED, check_utf8, layout_of
+from musicrec.data.log.files import LogFile, log_files
+from musicrec.data.log.formats import LISTENBRAINZ, SEQUENCES, SPOTIFY, Layout, LogColumns
+from musicrec.data.log.json_documents import GeneratedStream, document_lines, is_document
+from musicrec.data.log.listens import parse_json
 from musicrec.data.log.parquet import parquet_layout, read_parquet
 from musicrec.data.log.sequences import parse_sequences
+from musicrec.data.log.text import (
+    MAX_LINE,
+    check_length,
+    head_lines,
+    utf8_text,
+    with_line_feeds,
+    without_end_mark,
+)
 from musicrec.data.log.values import LogBatch
 from musicrec.errors import MusicrecError, first_line
 from musicrec.system import usable_cpus
 
+log = logging.getLogger(__name__)
+
 # Large enough that a block has far fewer distinct ids than rows. Larger blocks cost memory.
 BLOCK_BYTES = 16 << 20
-MAX_HEADER_BYTES = 1 << 20
+# Lines from which the format is detected.
+HEAD_LINES = 50
 # Longest quoted value with line breaks.
 MAX_QUOTED_BYTES = 1 << 18
+# No row is shorter: three cells and two delimiters. Blocks of such lines are parsed in small pieces, because each line
+# costs an object.
+_SHORTEST_ROW = 5
+_SMALL_BLOCK = 1 << 18
 
-_ALLOWED = (
-    "a log is tab- or comma-separated text with a header line or another data.format (plain, .gz, .bz2 or .zst), or "
-    "Parquet"
-)
 
-
-@dataclass(frozen=True)
+@dataclass
 class ListeningLog:
     """An opened listening log.
 
     Attributes:
-        by_name: whether track ids are composed of artist and title.
-        batches: its rows in order, bad ones set apart. Iterating raises MusicrecError if the file is damaged.
+        by_name: whether track ids of the files read so far are composed of artist and title.
+        batches: its rows in order, bad ones set apart. Iterating raises MusicrecError if a file is damaged.
+        several: whether there are several files, so that bad rows name theirs.
     """
 
     by_name: bool
     batches: Iterator[LogBatch]
+    several: bool = False
 
 
-def read_log(path: Path, columns: LogColumns, workers: int | None = None) -> Iterator[LogBatch]:
+def read_log(path: Path | Sequence[Path], columns: LogColumns, workers: int | None = None) -> Iterator[LogBatch]:
     """Yields the rows of a log in order, bad ones set apart; see `open_log`."""
     with open_log(path, columns, workers) as listening_log:
         yield from listening_log.batches
 
 
 @contextmanager
-def open_log(path: Path, columns: LogColumns, workers: int | None = None) -> Iterator[ListeningLog]:
-    """Yields a listening log whose first line has been read.
+def open_log(path: Path | Sequence[Path], columns: LogColumns, workers: int | None = None) -> Iterator[ListeningLog]:
+    """Yields a listening log whose first lines have been read.
 
     Args:
-        path: .tsv, .csv (plain, .gz, .bz2, .zst) or Parquet. The format is detected from the content, not the name.
+        path: .tsv, .csv, .json (plain, .gz, .bz2, .zst), Parquet, an export's .zip, a folder of these, or several. The
+            format is detected from the content, not the name.
         columns: which columns to read.
         workers: number of parser threads; by default one per CPU that this process may use.
 
     Raises:
         MusicrecError: if the file is missing, empty, damaged, in another format, or lacks a column.
     """
-    if not path.exists():
-        raise MusicrecError(f"the listening log {path} does not exist; set data.plays=FILE")
-    if path.is_dir():
-        raise MusicrecError(f"the listening log {path} is a folder; set data.plays=FILE; {_ALLOWED}")
-    with ExitStack() as files:
-        with _damage_named(path):
-            listening_log = _opened(path, columns, workers or usable_cpus(), files)
+    files = log_files([path] if isinstance(path, Path) else path)
+    with ExitStack() as stack:
+        first = stack.enter_context(_opened(files[0], columns, workers or usable_cpus()))
+        listening_log = ListeningLog(first.by_name, first.batches, len(files) > 1)
+        if len(files) > 1:
+            listening_log.batches = _all(files, first, listening_log, columns, workers or usable_cpus())
         yield listening_log
 
 
-def _opened(path: Path, columns: LogColumns, workers: int, files: ExitStack) -> ListeningLog:
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if not magic:
-        raise MusicrecError(f"the listening log {path} is empty; {_ALLOWED}")
-    if magic == b"PAR1":
-        table = files.enter_context(pq.ParquetFile(path))
-        layout = parquet_layout(path, table.schema_arrow, columns)
-        return ListeningLog(layout.by_name, _naming_damage(path, read_parquet(table, layout)))
-    stream = files.enter_context(_decompressed(path, magic, workers))
-    header = stream.readline(MAX_HEADER_BYTES)
-    if not header:
-        raise MusicrecError(f"the listening log {path} is empty; {_ALLOWED}")
-    layout = layout_of(path, header, columns, _ALLOWED)
-    blocks = _blocks(stream, layout, header if layout.headerless else b"")
-    return ListeningLog(layout.by_name, _naming_damage(path, _read_blocks(blocks, layout, workers)))
+def _all(
+    files: Sequence[LogFile], first: ListeningLog, whole: ListeningLog, columns: LogColumns, workers: int
+) -> Iterator[LogBatch]:
+    """Yields the rows of several files; their bad rows name the file."""
+    for index, file in enumerate(files):
+        with ExitStack() as stack:
+            opened = first if not index else stack.enter_context(_opened(file, columns, workers, said=True))
+            whole.by_name |= opened.by_name
+            for batch in opened.batches:
+                batch.bad = [replace(row, file=str(file)) for row in batch.bad]
+                yield batch
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def _opened(file: LogFile, columns: LogColumns, workers: int, said: bool = False) -> Iterator[ListeningLog]:
+    """Yields one file of a log.
+
+    Args:
+        file: the file.
+        columns: which columns to read.
+        workers: number of parser threads.
+        said: whether what was guessed was already said, for another file.
+    """
+    with ExitStack() as files:
+        with _damage_named(file):
+            layout, batches = _begun(file, columns, workers, files)
+        batches = _naming_damage(file, batches)
+        if layout.guess and not said:
+            batches = _saying_guess(file, layout.guess, batches)
+        yield ListeningLog(layout.by_name, batches)
+
+
+def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -> tuple[Layout, Iterator[LogBatch]]:
+    """Returns the layout of a file and its rows; what must be closed goes to `files`."""
+    binary = _binary(file, files)
+    magic = binary.peek(4)[:4]
+    if not magic:
+        raise MusicrecError(f"the listening log {file} is empty; {ALLOWED}")
+    if magic == b"PAR1" and file.member is None:
+        table = files.enter_context(pq.ParquetFile(file.path))
+        layout = parquet_layout(file.path, table.schema_arrow, columns)
+        return layout, read_parquet(table, layout)
+    stream = utf8_text(_decompressed(file, binary, magic, workers, files), columns.encoding, str(file))
+    if is_document(stream.peek(1 << 16)):
+        lines = document_lines(cast(BinaryIO, stream), str(file))
+        stream = io.BufferedReader(cast(io.RawIOBase, GeneratedStream(lines)), 1 << 20)
+        head = [line] if (line := stream.readline(MAX_LINE + 1)) else []
+    else:
+        head = head_lines(stream, str(file), HEAD_LINES, min(MAX_LINE, BLOCK_BYTES))
+    if not head:
+        raise MusicrecError(f"the listening log {file} is empty; {ALLOWED}")
+    check_utf8(str(file), head[0])
+    layout = layout_of(str(file), head, columns)
+    if file.user and layout.nobody != file.user:
+        layout = replace(layout, nobody=file.user)
+    before = layout.skipped_lines + (not layout.headerless)
+    blocks = _blocks(stream, layout, b"".join(head[before:]), str(file), before + 1)
+    return layout, _read_blocks(blocks, layout, workers, before + 1)
+
+
+def _saying_guess(file: LogFile, guess: str, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
+    """Says what the columns were taken for, with the first row as an example."""
+    said = False
+    for batch in batches:
+        if len(batch) and not said:
+            said = True
+            user = batch.users[0] if isinstance(batch.users, np.ndarray) else batch.users[0].as_py()
+            log.info(
+                "%s: read as %s; its first row: user %s, track %r, %s UTC. If that is wrong, set data.format or "
+                "data.user_column, data.track_column and data.timestamp_column",
+                *(file, guess, str(user)[:60], batch.tracks[0].as_py()[:100], str(batch.timestamps[0])[:19]),
+            )
+        yield batch
+
+
+@contextmanager
+def _damage_named(file: LogFile) -> Iterator[None]:
     """Turns the errors of readers and decompressors into one that names the file."""
     try:
         yield
+    except (RuntimeError, NotImplementedError) as error:  # of zipfile: encrypted, or packed in another way
+        if file.member is None:
+            raise
+        raise MusicrecError(f"the listening log {file} cannot be unpacked ({first_line(error)}); unpack it") from error
     # gzip and bz2 raise EOFError and OSError for truncated files, pyarrow OSError and ArrowInvalid.
-    except (EOFError, OSError, zlib.error, pa.ArrowInvalid) as error:
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, pa.ArrowInvalid) as error:
         reason = first_line(error)
-        raise MusicrecError(f"the listening log {path} cannot be read (truncated or corrupt?): {reason}") from error
+        raise MusicrecError(f"the listening log {file} cannot be read (truncated or corrupt?): {reason}") from error
 
 
-def _naming_damage(path: Path, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
-    with _damage_named(path):
+def _naming_damage(file: LogFile, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
+    with _damage_named(file):
         yield from batches
 
 
-def _read_blocks(blocks: Iterator[bytes], layout: Layout, workers: int) -> Iterator[LogBatch]:
-    parse = {LISTENBRAINZ: parse_json, SEQUENCES: parse_sequences}.get(layout.format, parse_delimited)
+def _read_blocks(blocks: Iterator[bytes], layout: Layout, workers: int, line: int) -> Iterator[LogBatch]:
+    """Yields the rows of blocks, the first of which begins with the line numbered `line`."""
+    parse = {LISTENBRAINZ: parse_json, SPOTIFY: parse_json, SEQUENCES: parse_sequences}.get(
+        layout.format, parse_delimited
+    )
     with ThreadPoolExecutor(workers, thread_name_prefix="log") as pool:
         pending: deque[Future[LogBatch]] = deque()
-        line = 1 if layout.headerless else 2
         for block in blocks:
             # Counting the lines of each block gives the number of the next block's first line, and is cheap.
             pending.append(pool.submit(parse, block, layout, line))
@@ -136,40 +217,65 @@ def _read_blocks(blocks: Iterator[bytes], layout: Layout, workers: int) -> Itera
             yield pending.popleft().result()
 
 
-@contextmanager
-def _decompressed(path: Path, magic: bytes, workers: int) -> Iterator[BinaryIO]:
-    """Yields a buffered stream of the text; its first bytes (`magic`) show how it is compressed."""
+def _binary(file: LogFile, files: ExitStack) -> io.BufferedReader:
+    """Returns the stream of a file or of an archive's member."""
+    if file.member is None:
+        return cast(io.BufferedReader, files.enter_context(file.path.open("rb")))
+    archive = files.enter_context(zipfile.ZipFile(file.path))
+    member = files.enter_context(archive.open(file.member))
+    return io.BufferedReader(cast(io.RawIOBase, member), 1 << 16)
+
+
+def _decompressed(
+    file: LogFile, binary: io.BufferedReader, magic: bytes, workers: int, files: ExitStack
+) -> io.BufferedReader:
+    """Returns a buffered stream of the text; the file's first bytes (`magic`) show how it is compressed."""
     if magic[:2] == b"\x1f\x8b":
-        with gzip.open(path, "rb") as stream:
-            yield cast(BinaryIO, stream)
-    elif magic[:3] == b"BZh":
-        with open_bzip2(path, workers) as stream:
-            yield cast(BinaryIO, stream)
-    elif magic == b"\x28\xb5\x2f\xfd":
-        with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
-            yield io.BufferedReader(stream)  # pyarrow's stream has no readline
-    else:
-        with path.open("rb") as stream:
-            yield stream
+        return io.BufferedReader(cast(io.RawIOBase, files.enter_context(gzip.open(binary, "rb"))), 1 << 16)
+    if magic[:3] == b"BZh":
+        if file.member is None:
+            return files.enter_context(open_bzip2(file.path, workers))
+        raise MusicrecError(f"the listening log {file} is compressed twice; unpack the archive")
+    if magic == b"\x28\xb5\x2f\xfd":
+        return io.BufferedReader(files.enter_context(pa.CompressedInputStream(binary, "zstd")), 1 << 16)
+    return binary
 
 
-def _blocks(stream: BinaryIO, layout: Layout, head: bytes) -> Iterator[bytes]:
-    """Yields the rest of a stream as blocks of whole rows, each ending in a line break.
+def _blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str, line: int) -> Iterator[bytes]:
+    """Yields the rest of a stream as blocks of whole rows, each ending in a line feed.
 
     Args:
         stream: the rest.
         layout: if values may be quoted, line breaks within quotation marks do not end a row.
         head: the part of the first block that was already read.
+        name: of the file, for messages.
+        line: number of the first line.
     """
     tail = head
     while data := stream.read(BLOCK_BYTES):
         data = tail + data
         cut = _last_row_end(data) if layout.quoted else data.rfind(b"\n") + 1
         if cut:
-            yield data[:cut]
+            yield from _pieces(with_line_feeds(data[:cut], layout))
+        line += data.count(b"\n", 0, cut)
         tail = data[cut:]
+        if not layout.quoted or len(tail) > MAX_LINE + MAX_QUOTED_BYTES:
+            check_length(name, line, len(tail))
+    tail = without_end_mark(tail)
     if tail:
-        yield tail if tail.endswith(b"\n") else tail + b"\n"
+        yield from _pieces(with_line_feeds(tail, layout))
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    """Yields a block, in small pieces if its lines are too short to be rows, and without blank lines if all are."""
+    if block.count(b"\n") * _SHORTEST_ROW < len(block) or len(block) <= _SMALL_BLOCK:
+        yield block
+        return
+    start = 0
+    while start < len(block):
+        end = block.find(b"\n", min(start + _SMALL_BLOCK, len(block) - 1)) + 1
+        yield block[start:end]
+        start = end
 
 
 def _last_row_end(data: bytes) -> int:

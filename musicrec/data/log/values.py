@@ -23,6 +23,8 @@ MAX_PLAIN = 10**7
 ISO, SECONDS, MILLISECONDS = "ISO", "epoch seconds", "epoch milliseconds"
 _ISO_PATTERN = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?$"
 _DIGITS = r"^\d{1,18}$"
+# 1577836800.123456, 1.5778368e9
+_FRACTION = r"^\d{1,18}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?$"
 # Last.fm's form: 6 Mar 2018, 10:24
 _LASTFM_DATE = r"^(\d{1,2}) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4},? \d{2}:\d{2}$"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -38,11 +40,13 @@ class BadRow:
         line: its line, counted from 1 with the header (Parquet: its row, counted from 1).
         reason: what is wrong.
         text: the line, or the values of the row.
+        file: the file, where there are several.
     """
 
     line: int
     reason: str
     text: str
+    file: str = ""
 
 
 @dataclass
@@ -57,6 +61,7 @@ class LogBatch:
         counts: (rows,) int64 plays per row, or None where each row is one play.
         bad: the rejected rows.
         formats: number of timestamps by format.
+        left_out: number of rows that are not plays (too short, podcasts) by what they are; they are not bad.
     """
 
     users: pa.DictionaryArray | np.ndarray
@@ -65,6 +70,7 @@ class LogBatch:
     counts: np.ndarray | None
     bad: list[BadRow] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -177,15 +183,23 @@ def instants(values: pa.Array) -> tuple[np.ndarray, Counter[str]]:
         return found, +Counter({ISO: int((~np.isnat(found)).sum())})
     if is_text(values.type):
         return _from_texts(pc.utf8_trim_whitespace(pc.fill_null(_texts(values), "")))
+    if pa.types.is_floating(values.type):
+        return _from_epoch(pc.fill_null(values.cast(pa.float64()), -1.0).to_numpy())
     return _from_epoch(pc.fill_null(_whole_numbers(values), -1).to_numpy())
 
 
 def _from_texts(texts: pa.StringArray) -> tuple[np.ndarray, Counter[str]]:
-
     instants = np.full(len(texts), "NaT", "datetime64[us]")
     epoch = pc.match_substring_regex(texts, _DIGITS)
     where = epoch.to_numpy(zero_copy_only=False)
     instants[where], formats = _from_epoch(texts.filter(epoch).cast(pa.int64()).to_numpy())
+    fraction = pc.and_not(pc.match_substring_regex(texts, _FRACTION), epoch)
+    if pc.any(fraction).as_py():
+        where = fraction.to_numpy(zero_copy_only=False)
+        # Python's conversion: pyarrow does not read 1577836800. (with nothing after the point)
+        numbers = np.array([float(text) for text in texts.filter(fraction).to_pylist()])
+        instants[where], fractions = _from_epoch(numbers)
+        formats += fractions
     texts = _lastfm_dates_as_iso(texts)
     texts = pc.replace_substring_regex(pc.replace_substring_regex(texts, " ?UTC$", "Z"), _TOO_FINE, r"\1")
     # pandas would also read 2019 or 2019-02, which are more likely mistakes than timestamps.
@@ -213,6 +227,7 @@ def _counts(values: pa.Array) -> np.ndarray:
     """Returns (rows,) int64 counts, 0 for what is not a positive whole number."""
     if is_text(values.type):
         texts = pc.utf8_trim_whitespace(pc.fill_null(_texts(values), ""))
+        texts = pc.replace_substring_regex(texts, r"\.0*$", "")
         values = pc.if_else(pc.match_substring_regex(texts, _DIGITS), texts, "0")
     return np.asarray(pc.fill_null(_whole_numbers(values), 0).to_numpy())
 
@@ -225,9 +240,17 @@ def _whole_numbers(values: pa.Array) -> pa.Int64Array:
 
 
 def _from_epoch(numbers: np.ndarray) -> tuple[np.ndarray, Counter[str]]:
-    milliseconds = numbers >= MILLISECONDS_FROM
-    valid = (numbers >= 0) & (numbers < EPOCH_END)
-    microseconds = np.where(valid, numbers, 0) * np.where(milliseconds, 1_000, 1_000_000)
+    """Returns the instants of seconds or milliseconds, integers or floats, to the microsecond."""
+    with np.errstate(invalid="ignore"):
+        milliseconds = numbers >= MILLISECONDS_FROM
+        valid = (numbers >= 0) & (numbers < EPOCH_END)
+    numbers = np.where(valid, numbers, 0)
+    if numbers.dtype.kind == "f":
+        whole = np.floor(numbers)
+        fraction = np.rint((numbers - whole) * np.where(milliseconds, 1e3, 1e6)).astype(np.int64)
+        microseconds = whole.astype(np.int64) * np.where(milliseconds, 1_000, 1_000_000) + fraction
+    else:
+        microseconds = numbers * np.where(milliseconds, 1_000, 1_000_000)
     instants = microseconds.astype("datetime64[us]")
     instants[~valid] = np.datetime64("NaT")
     many = int((milliseconds & valid).sum())

@@ -187,7 +187,7 @@ def test_own_data_is_not_touched(tmp_path: Path) -> None:
     _small().materialise(workspace, seed=0)
     assert _audio(workspace) == [mine]
     assert [path.name for path in tmp_path.iterdir()] == ["audio"]
-    for ask in (_small().audio_path, _small().plays_path):
+    for ask in (_small().audio_path, _small().plays_paths):
         with pytest.raises(MusicrecError, match="data=custom"):
             ask(workspace)
 

@@ -114,7 +114,7 @@ def test_listenbrainz(tmp_path: Path) -> None:
         clean.encode()
         + b'{"listened_at": "2018-03-06T10:24:00", "track_metadata": {"artist_name": "A", "track_name": "x"}}\n'
         b'\n[1]\n{"user_name"\n{"user_id": 7, "timestamp": 1520331840, "artist_name": "B", "track_name": "y"}\n'
-        b'{"user_name": "ann", "listened_at": 0.5, "track_metadata": {"artist_name": "A", "track_name": "x"}}\n'
+        b'{"user_name": "ann", "listened_at": -0.5, "track_metadata": {"artist_name": "A", "track_name": "x"}}\n'
         b'{"user_name": "ann", "listened_at": 1, "track_metadata": {"artist_name": "A"}}\n\xff\n'
     )
     rows, bad = read(written(tmp_path, odd))

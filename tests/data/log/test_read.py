@@ -82,6 +82,15 @@ def test_text_formats(tmp_path: Path, pack: Callable[[bytes], bytes], delimiter:
         (b"1550657472", "2019-02-20 10:11:12"),
         (b"1550657472123", "2019-02-20 10:11:12.123000"),
         (b"0", "1970-01-01 00:00:00"),
+        (b"1577836800.0", "2020-01-01 00:00:00"),
+        (b"1577836800.", "2020-01-01 00:00:00"),
+        (b"1577836800.123456", "2020-01-01 00:00:00.123456"),
+        (b"1577836800.5", "2020-01-01 00:00:00.500000"),
+        (b"1577836800123.0", "2020-01-01 00:00:00.123000"),
+        (b"1.5778368e9", "2020-01-01 00:00:00"),
+        (b"1.577836800123456E+09", "2020-01-01 00:00:00.123456"),
+        (b"1.577836800123E12", "2020-01-01 00:00:00.123000"),
+        (b"1577836800e0", "2020-01-01 00:00:00"),
     ],
 )
 def test_timestamp_formats(tmp_path: Path, text: bytes, instant: str) -> None:
@@ -94,7 +103,7 @@ def test_timestamp_formats(tmp_path: Path, text: bytes, instant: str) -> None:
 @pytest.mark.parametrize(
     "text",
     (
-        *(b"", b"later", b"2019-02-30", b"2019-02", b"2019-2-3", b"2019-02-20 25:00", b"20/02/2019", b"-5", b"1e9"),
+        *(b"", b"later", b"2019-02-30", b"2019-02", b"2019-2-3", b"2019-02-20 25:00", b"20/02/2019", b"-5", b"1e15"),
         *(b"155065747212345678", b"2019-02-201", b"2019-02-20 10:11:12 foo"),
     ),
 )
@@ -185,6 +194,15 @@ def test_parquet(tmp_path: Path, timestamps: pa.Array, users: pa.Array) -> None:
     assert list(bad) == [3]
 
 
+def test_parquet_of_fractions(tmp_path: Path) -> None:
+    times = [1577836800.123456, 1577836800123.0, float("nan"), float("inf"), -1.0, 1e300]
+    rows, bad = read(parquet(tmp_path, user_id=[1] * 6, track_id=["a"] * 6, timestamp=times))
+    assert [row[2] for row in rows] == ["2020-01-01 00:00:00.123456", "2020-01-01 00:00:00.123000"]
+    assert list(bad) == [3, 4, 5, 6]
+    with pytest.raises(MusicrecError, match="holds float, whose seconds since 1970 are off by minutes"):
+        read(parquet(tmp_path, user_id=[1], track_id=["a"], timestamp=np.array([1577836800], np.float32)))
+
+
 def test_parquet_of_wrong_type(tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match="'user_id' of .* holds double; it must hold integers or strings"):
         read(parquet(tmp_path, user_id=[1.5], track_id=["a"], timestamp=["2019-01-01"]))
@@ -206,7 +224,8 @@ def test_missing_column_names_the_ones_found_and_the_key(tmp_path: Path) -> None
     ("content", "message"),
     [
         (b"", "is empty"),
-        (HEADER.decode().encode("utf-16"), "not UTF-8"),
+        (HEADER.decode().encode("utf-16-le"), "not text.*data.encoding=utf-16-le"),
+        ("user_id\ttrack_id\tjäger\n".encode("latin-1"), "line 1 of .* not UTF-8.*data.encoding=latin-1"),
         (b"PK\x03\x04\0\0user_id,track_id,timestamp\n", "not text"),
         (b"PAR1" + b"x" * 20, "truncated or corrupt"),
         (gzip.compress(HEADER * 1000)[:-20], "truncated or corrupt"),
@@ -224,7 +243,7 @@ def test_unreadable_file(tmp_path: Path, content: bytes, message: str) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match="does not exist.*data.plays="):
         read(tmp_path / "none.tsv")
-    with pytest.raises(MusicrecError, match="is a folder"):
+    with pytest.raises(MusicrecError, match="is a folder without logs"):
         read(tmp_path)
 
 

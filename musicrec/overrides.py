@@ -1,0 +1,90 @@
+"""Overrides as people type them: paths and names stay text, and the rest is shown in the quotes that Hydra needs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
+
+from musicrec.errors import MusicrecError
+
+# Keys whose values are text whatever they look like: 007 is a user, "Live, 1991" a folder.
+TEXT_KEYS = frozenset(
+    (
+        *("inspect.user", "run_name", "paths.root", "embedding.checkpoint", "embedding.path", "embedding.ids"),
+        *(f"data.{key}" for key in ("audio_dir", "plays", "name", "user_column", "track_column", "timestamp_column")),
+    )
+)
+
+
+def as_typed(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments of a script with paths, names and user ids quoted so that Hydra keeps them as typed.
+
+    Args:
+        arguments: those after the script's name.
+
+    Raises:
+        MusicrecError: if Hydra cannot read another override; shows it in the quotes that it needs, for a shell.
+    """
+    if any(flag in arguments for flag in ("-h", "--help", "--hydra-help", "-sc", "--shell-completion")):
+        return list(arguments)
+    try:
+        parsed = get_args_parser().parse_args(list(arguments))
+    except SystemExit:  # Hydra says what is wrong with its flags
+        return list(arguments)
+    parser = OverridesParser.create()
+    changed: dict[str, str] = {}
+    before = ""
+    for word in parsed.overrides:
+        changed[word] = _word(parser, word, before, multirun=bool(parsed.multirun))
+        before = word
+    return [changed.get(word, word) for word in arguments]
+
+
+def quoted(value: str) -> str:
+    r"""Returns a value in double quotes, as Hydra's grammar wants it.
+
+    >>> print(quoted('a "b" \\'))
+    "a \"b\" \\"
+    """
+    escaped = re.sub(r'(\\*)"', lambda match: 2 * match[1] + r"\"", value)
+    ending = len(escaped) - len(escaped.rstrip("\\"))
+    return f'"{escaped}{ending * chr(92)}"'
+
+
+def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) -> str:
+    """Returns one override, its value quoted where that keeps it as typed."""
+    key, assigned, value = word.partition("=")
+    if not assigned and not word.startswith("~"):
+        example = f"; a value with spaces needs quotes: {shlex.quote(f'{before} {word}')}" if "=" in before else ""
+        raise MusicrecError(f"{word!r} is not KEY=VALUE{example}")
+    plain_key = key.lstrip("+")
+    literal = f"{key}={quoted(value)}"
+    try:
+        override = parser.parse_override(word)
+    except HydraException:
+        if plain_key in TEXT_KEYS:
+            return literal
+        raise MusicrecError(
+            f"{word!r} has characters that mean something in Hydra's grammar; write it as: {shlex.quote(literal)}"
+        ) from None
+    if plain_key in TEXT_KEYS and not _is_text(override, multirun):
+        return literal
+    if override.is_sweep_override() and not multirun:
+        raise MusicrecError(
+            f"{word!r} has several values: for a run of each add -m; as one value write it as: {shlex.quote(literal)}, "
+            f"as a list: {shlex.quote(f'{key}=[{value}]')}"
+        )
+    return word
+
+
+def _is_text(override: Override, multirun: bool) -> bool:
+    """Returns whether Hydra keeps the value of a text key: as text, a list of files, nothing, or values of a sweep."""
+    if override.is_sweep_override():
+        return multirun
+    return override.value() is None or isinstance(override.value(), (str, QuotedString, list))

@@ -1,0 +1,66 @@
+"""Words on the command line: text stays as typed, and what Hydra cannot read is shown as it can."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from musicrec.errors import MusicrecError
+from musicrec.overrides import TEXT_KEYS, as_typed
+
+WORDS = (
+    *("/music/Música", "/music/音楽", "/music/Live, 1991", "/music/Demos (old)", "R&B", "Guns N' Roses", "a=b"),
+    *("{artist} - {title}", "{title}", 'say "yes"', "a\\b", 'back\\"', 'it\'s "both"', "[brackets", "x]", "100%"),
+    *("#1", "a:b", "!!!", "?", "*", "~x", "a;b", "<a|b>", "a\tb", "007", "1e5", "1_000", "true", "Yes", "inf", "nan"),
+    *("0x1F", "-1", "+1", "3.10", ".5", "@me", "`x`", "$5", "^", "°", "🎵", "(", ")", ",", "a,b", "{", "}", "'", '"'),
+)
+
+
+def value_of(word: str) -> object:
+    return OverridesParser.create().parse_override(word).value()
+
+
+@pytest.mark.parametrize("value", WORDS)
+@pytest.mark.parametrize("key", sorted(TEXT_KEYS))
+def test_text_stays_as_typed(key: str, value: str) -> None:
+    [word] = as_typed([f"{key}={value}"])
+    kept = value_of(word)
+    assert getattr(kept, "text", kept) == value
+
+
+@pytest.mark.parametrize("value", WORDS)
+def test_what_hydra_cannot_read_is_shown_ready_to_copy(value: str) -> None:
+    word = f"logger.wandb.project={value}"
+    try:
+        assert as_typed([word]) == [word]
+    except MusicrecError as error:
+        assert "\n" not in str(error)
+        [copied] = shlex.split(str(error).split("write it as: ")[1].split(", as a list: ")[0])
+        assert as_typed([copied]) == [copied]
+        kept = value_of(copied)
+        assert getattr(kept, "text", kept) == value
+
+
+def test_values_of_sweeps_lists_and_nothing_are_kept() -> None:
+    words = [
+        "-m",
+        "recommender=knn,bert",
+        "seed=range(3)",
+        "data.plays=[a.csv,b.csv]",
+        "data.plays=null",
+        "paths.root=x",
+    ]
+    assert as_typed(words) == words
+    assert as_typed(["-m", "data.plays=a,b"]) == ["-m", "data.plays=a,b"]
+    assert as_typed(["--cfg", "job", "seed=1"]) == ["--cfg", "job", "seed=1"]
+    assert as_typed(["~logger", "+x=1"]) == ["~logger", "+x=1"]
+
+
+def test_a_comma_without_a_sweep_shows_all_three_meanings() -> None:
+    with pytest.raises(MusicrecError, match="add -m; as one value .*'recommender=\"knn,bert\"', as a list: 'recom"):
+        as_typed(["recommender=knn,bert"])
+
+
+def test_a_value_cut_by_the_shell() -> None:
+    with pytest.raises(MusicrecError, match="'Songs' is not KEY=VALUE; .*quotes: 'data.audio_dir=/music/My Songs'"):
+        as_typed(["data.audio_dir=/music/My", "Songs"])
