@@ -1,11 +1,11 @@
-"""Measures prepare.py on a made log of N plays, beside the study's way with pandas.
+"""Measures prepare.py on a synthetic log of N plays against the study's way with pandas.
 
     python benchmarks/prepare.py 10_000_000              # both, three runs each
     python benchmarks/prepare.py 253_000_000 --runs 1 --only musicrec
 
-The log has as many users and tracks as Music4All-Onion, with a skew of the same kind: a few users and tracks have most
-of the plays, and users play their own tracks again and again. Rows are in random order. Each run is a process of its
-own; its time is that of the whole process, imports and all, its memory the largest resident set.
+The log has as many users and tracks as Music4All-Onion and a similar skew: a few users and tracks have most of the
+plays, and users repeat their own tracks. Rows are in random order. Each run is a separate process. Its time includes
+imports, its memory is the largest resident set.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 USERS, TRACKS, LIBRARY = 119_140, 56_512, 600
 FIRST, LAST, START, TEST = "2006-01-01", "2020-03-20", "2019-02-20", "2020-02-20"
@@ -34,7 +38,7 @@ source = DataSource("benchmark", plays=log, start=start, test=test, memory_limit
 print(prepare(source, Workspace(Path(folder))).statistics.to_string(index=False))
 """
 
-# The steps of the study's preprocessing, in its order: the log is read twice, once whole and once in chunks.
+# The steps of the study's preprocessing, in its order. It reads the log twice, once whole and once in chunks.
 PANDAS = """
 import sys
 import pandas as pd
@@ -71,11 +75,7 @@ SCRIPTS = {"musicrec": MUSICREC, "pandas": PANDAS}
 
 
 def make_log(path: Path, rows: int) -> None:
-    """Writes a tab-separated log of so many plays."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-
+    """Writes a tab-separated log with `rows` plays."""
     random = np.random.default_rng(0)
     letters = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "S1")
     names = pa.array(letters[random.integers(0, len(letters), (TRACKS, 16))].view("S16").ravel().astype(str))
@@ -89,9 +89,9 @@ def make_log(path: Path, rows: int) -> None:
         for begin in range(0, rows, CHUNK):
             many = min(CHUNK, rows - begin)
             users = np.searchsorted(activity, random.random(many))
-            # A user's library is LIBRARY tracks, the same each time; early ones in it are played more.
-            place = (LIBRARY * random.random(many) ** 2).astype(np.uint64)
-            mixed = (users.astype(np.uint64) * np.uint64(LIBRARY) + place) * np.uint64(0x9E3779B97F4A7C15)
+            # Each user has a fixed library of LIBRARY tracks; its first tracks are played more.
+            index = (LIBRARY * random.random(many) ** 2).astype(np.uint64)
+            mixed = (users.astype(np.uint64) * np.uint64(LIBRARY) + index) * np.uint64(0x9E3779B97F4A7C15)
             mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
             tracks = (TRACKS * ((mixed >> np.uint64(11)) / 2.0**53) ** 2).astype(np.int64)
             times = first + (seconds * random.random(many) ** 0.5).astype("timedelta64[s]")
@@ -117,7 +117,7 @@ def measure(script: str, log: Path, folder: Path, memory_limit: str) -> tuple[fl
 
 
 def main() -> None:
-    """Makes the log, measures, prints a row a way as Markdown, and deletes what it made."""
+    """Makes the log, measures, prints a Markdown table with one row per way, and deletes the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=int, help="plays of the log")
     parser.add_argument("--runs", type=int, default=3)
@@ -132,8 +132,8 @@ def main() -> None:
         make_log(log, arguments.rows)
         print(f"{log.stat().st_size / 1e9:.1f} GB of text made in {time.perf_counter() - began:.0f} s", file=sys.stderr)
         ways = [arguments.only] if arguments.only else sorted(SCRIPTS)
-        runs = {way: [] for way in ways}
-        # In turn, so that what else the machine does hits all alike.
+        runs: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+        # Interleaved, so that other work on the machine affects both alike.
         for _ in range(arguments.runs):
             for way in ways:
                 runs[way].append(measure(SCRIPTS[way], log, folder, arguments.memory_limit))

@@ -23,6 +23,7 @@ class DataSource:
         audio_dir: str | Path | None = None,
         plays: str | Path | None = None,
         split: str = "temporal",
+        candidates: str = "separate",
         start: str = "auto",
         test: str = "auto",
         end: str | None = None,
@@ -45,6 +46,8 @@ class DataSource:
             audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
             plays: the listening log: .tsv or .csv (plain, .gz, .bz2, .zst) or .parquet. None: not known yet.
             split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
+            candidates: which tracks lists are drawn from if the split has cold tracks: `separate` lists of warm and of
+                cold tracks, or `mixed` lists of both (musicrec/data/interactions.py).
             start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the
                 first play). hot_cold always trains on the year before `test`.
             test: first instant of the held-out period; `auto` = the last month of the log.
@@ -70,6 +73,7 @@ class DataSource:
         self.audio_dir = _path(audio_dir)
         self.plays = _path(plays)
         self.split = split
+        self.candidates = candidates
         self.start = str(start)
         self.test = str(test)
         self.end = None if end is None else str(end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from musicrec.columns import TIMESTAMP
@@ -123,7 +124,7 @@ def whole_log(connection: duckdb.DuckDBPyConnection, start: str, test: str, end:
 def check_order(period: Period) -> None:
     """Refuses dates that are not in the order start, test, end (MusicrecError)."""
     dates = [(key, date) for key, date in vars(period).items() if date is not None]
-    for (key, date), (later_key, later) in zip(dates, dates[1:], strict=False):
+    for (key, date), (later_key, later) in pairwise(dates):
         if not date < later:
             raise MusicrecError(f"data.{key} ({date}) must be before data.{later_key} ({later})")
 

@@ -168,7 +168,7 @@ def _started(settings: dict[str, Any], mode: Literal["online", "offline"], run_i
 
     options = wandb.Settings(silent=True, console="off", init_timeout=_SECONDS_TO_ANSWER)
     if hasattr(options, "finish_timeout"):
-        options.finish_timeout = _SECONDS_TO_FINISH  # older versions wait for ever
+        options.finish_timeout = _SECONDS_TO_FINISH  # older versions wait forever
     run = wandb.init(**settings, id=run_id, resume="allow" if mode == "online" else None, mode=mode, settings=options)
     define: Callable[..., None] = functools.partial(_define, run)
     define(_STEP)

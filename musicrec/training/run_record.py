@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +41,13 @@ class RunRecord:
     def from_json(cls, content: dict[str, Any]) -> RunRecord:
         """Returns the record that run.json holds, also one of an earlier version, which knew fewer keys."""
         known = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
-        return cls(**{"status": "started", "settings": {}, "inputs": {}, **known})
+        record = cls(**{"status": "started", "settings": {}, "inputs": {}, **known})
+        data = record.settings.get("data")
+        if not isinstance(data, dict):
+            return record
+        # Earlier versions recorded the class of the data source, which says where its code is and not what it does.
+        without = {key: value for key, value in data.items() if key != "_target_"}
+        return replace(record, settings={**record.settings, "data": without})
 
     def write(self, path: Path) -> None:
         """Writes run.json."""

@@ -1,4 +1,7 @@
-"""Made logs for the tests of prepare()."""
+"""Synthetic logs for the tests of prepare()."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +11,7 @@ from musicrec.data.source import DataSource
 START, TEST, END = "2019-02-20", "2020-02-20", "2020-03-20"
 
 
-def made_log(seed, *, strings, counts):
+def made_log(seed: int, *, strings: bool, counts: bool) -> pd.DataFrame:
     """Returns a log with ties, duplicates, plays on every boundary, unknown tracks, and users of one side only."""
     random = np.random.default_rng(seed)
     rows = 3000
@@ -33,13 +36,13 @@ def made_log(seed, *, strings, counts):
     return log.reset_index(drop=True)
 
 
-def save(log, path):
+def save(log: pd.DataFrame, path: Path) -> Path:
     """Returns the path of a tab-separated file of the log."""
     log.to_csv(path, sep="\t", index=False)
     return path
 
 
-def some_log(path, lines):
+def some_log(path: Path, lines: list[str]) -> Path:
     """Returns the path of a log of `user track timestamp` lines."""
     path.write_text("user_id\ttrack_id\ttimestamp\n" + "".join("\t".join(line.split()) + "\n" for line in lines))
     return path
@@ -51,6 +54,6 @@ SMALL = [
 ]
 
 
-def source(plays, **settings):
+def source(plays: Path, **settings: Any) -> DataSource:
     """Returns a source of a log with the dates of the 2024 study."""
     return DataSource("custom", plays=plays, **({"start": START, "test": TEST} | settings))

@@ -1,15 +1,22 @@
-"""DESIGN, section 5, temporal split, written once more: plain pandas, straight from the text."""
+"""The splits of docs/data.md implemented independently, in plain pandas, as a reference for the tests."""
+
+from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
 
-def temporal_split(log, track_ids, start, test, end=None):
+def temporal_split(
+    log: pd.DataFrame, track_ids: list[str], start: str, test: str, end: str | None = None
+) -> list[pd.DataFrame]:
     """Returns train, val, test of a log.
 
     Args:
-        log: user_id (int64 or str), track_id (str), timestamp, and count or not.
+        log: user_id (int64 or str), track_id (str), timestamp, optionally count.
         track_ids: the track index.
+        start: first instant of the training period.
+        test: first instant of the held-out period.
+        end: plays from this instant on are dropped.
     """
     log = log.copy()
     if "count" not in log:
@@ -20,11 +27,11 @@ def temporal_split(log, track_ids, start, test, end=None):
     if end is not None:
         log = log[log.timestamp < pd.Timestamp(end)]
     log = log[log.timestamp >= pd.Timestamp(start)]
-    test = pd.Timestamp(test)
+    held_out_from = pd.Timestamp(test)
 
     pairs = _compress(log)
-    train = _compress(log[log.timestamp < test])
-    held_out = pairs[pairs.timestamp >= test]
+    train = _compress(log[log.timestamp < held_out_from])
+    held_out = pairs[pairs.timestamp >= held_out_from]
     held_out = held_out[held_out.user_id.isin(set(train.user_id)) & held_out.track_id.isin(set(train.track_id))]
     users = sorted(set(held_out.user_id))  # Python: numbers by value, strings by code point
     val_users, test_users = train_test_split(users, test_size=0.5, random_state=42)
@@ -32,19 +39,19 @@ def temporal_split(log, track_ids, start, test, end=None):
     return [_sorted(part) for part in parts]
 
 
-def _compress(plays):
+def _compress(plays: pd.DataFrame) -> pd.DataFrame:
     groups = plays.groupby(["user_id", "track_id"], as_index=False)
     return groups.agg(timestamp=("timestamp", "min"), count=("count", "sum"))
 
 
-def _sorted(frame):
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     rows = sorted(frame.itertuples(index=False, name=None), key=lambda row: row[:2])
     return pd.DataFrame(rows, columns=list(frame.columns)).astype(frame.dtypes)
 
 
-def hot_cold_split(log, track_ids, test):
-    """Returns train, val, hot_test, cold_test as issue 6 words the 2026 study's split."""
-    log, test = _known(log, track_ids), pd.Timestamp(test)
+def hot_cold_split(log: pd.DataFrame, track_ids: list[str], test_date: str) -> list[pd.DataFrame]:
+    """Returns train, val, hot_test and cold_test as the 2026 study splits."""
+    log, test = _known(log, track_ids), pd.Timestamp(test_date)
     year = log[(log.timestamp >= test - pd.DateOffset(years=1)) & (log.timestamp < test + pd.DateOffset(months=1))]
     train = _compress(year[year.timestamp < test])
     held_out = _compress(year)
@@ -57,9 +64,9 @@ def hot_cold_split(log, track_ids, test):
     return [_sorted(part) for part in (train, hot[is_val], hot[~is_val], cold)]
 
 
-def leave_one_out_split(log, track_ids):
+def leave_one_out_split(log: pd.DataFrame, track_ids: list[str]) -> list[pd.DataFrame]:
     """Returns train, val, test: of each user with three tracks the last first play is test, the one before val."""
-    rows = {"train": [], "val": [], "test": []}
+    rows: dict[str, list[tuple[Any, ...]]] = {"train": [], "val": [], "test": []}
     pairs = _compress(_known(log, track_ids))
     for _, own in pairs.groupby("user_id"):
         ordered = sorted(own.itertuples(index=False, name=None), key=lambda row: (row[2], row[1]))
@@ -72,7 +79,7 @@ def leave_one_out_split(log, track_ids):
     return [_sorted(frame) for frame in frames]
 
 
-def core(log, start, end, users, tracks):
+def core(log: pd.DataFrame, start: str, end: str, users: int, tracks: int) -> pd.DataFrame:
     """Returns the log without users and tracks that have too few plays from start to end, in turn until none has."""
     while True:
         inside = log[(log.timestamp >= start) & (log.timestamp < end)]
@@ -84,7 +91,7 @@ def core(log, start, end, users, tracks):
         log = log[~log.user_id.isin(few_users) & ~log.track_id.isin(few_tracks)]
 
 
-def _known(log, track_ids):
+def _known(log: pd.DataFrame, track_ids: list[str]) -> pd.DataFrame:
     index = {track: row for row, track in enumerate(track_ids)}
     log = log[log.track_id.isin(index)].copy()
     log["track_id"] = log.track_id.map(index).astype("int64")

@@ -1,5 +1,7 @@
 """Interactions on five rows by hand; SplitData's refusals."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,7 @@ FRAME = pd.DataFrame(
 FRAME["timestamp"] = FRAME.timestamp.astype("datetime64[us]")
 
 
-def test_from_frame_sorts_by_user_time_track():
+def test_from_frame_sorts_by_user_time_track() -> None:
     data = Interactions.from_frame(FRAME, 5)
     assert data.user_ids.tolist() == ["Z", "a", "b"]
     assert data.users.tolist() == [0, 1, 1, 1, 2]
@@ -35,13 +37,18 @@ def test_from_frame_sorts_by_user_time_track():
     ]
 
 
-def test_integer_users_are_sorted_as_numbers():
+def test_integer_users_are_sorted_as_numbers() -> None:
     data = Interactions.from_frame(FRAME.assign(user_id=[10, 9, 9, 100, 9]), 5)
     assert data.user_ids.dtype == np.int64
     assert data.user_ids.tolist() == [9, 10, 100]
 
 
-def test_without_items_keeps_users():
+def test_user_index() -> None:
+    integers = Interactions.from_frame(FRAME.assign(user_id=[30, 4, 4, 200, 4][: len(FRAME)]), 4)
+    assert integers.user_index(np.array([200, 5, 4])).tolist() == [integers.num_users - 1, -1, 0]
+
+
+def test_without_items_keeps_users() -> None:
     data = Interactions.from_frame(FRAME, 5).without_items(np.array([False, True, False, True, True]))
     assert data.user_ids.tolist() == ["Z", "a", "b"]
     assert data.items.tolist() == [0, 2]
@@ -49,13 +56,13 @@ def test_without_items_keeps_users():
     assert data.candidates.tolist() == [0, 2]
 
 
-def test_track_outside_the_index():
+def test_track_outside_the_index() -> None:
     with pytest.raises(MusicrecError, match="track idx 0 to 3, but the index has 3 tracks"):
         Interactions.from_frame(FRAME, 3)
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path)
     for name in ("train", "val", "test"):
         write_parquet(FRAME, workspace.split(name), {**TRACKS.stamp(), "settings": {"test": 1}})
@@ -65,13 +72,13 @@ def workspace(tmp_path):
 TRACKS = TrackIndex(list("abcd"))
 
 
-def test_load(workspace):
+def test_load(workspace: Workspace) -> None:
     data = SplitData.load(workspace, TRACKS.extended(["e"]))
     assert data.train.num_tracks == 5
     pd.testing.assert_frame_equal(data.truth["test"], FRAME)
 
 
-def test_load_refuses(workspace):
+def test_load_refuses(workspace: Workspace) -> None:
     with pytest.raises(MusicrecError, match=r"another trackid_sorted.csv .* python prepare.py"):
         SplitData.load(workspace, TrackIndex(list("bacd")))
     write_parquet(FRAME, workspace.split("val"), {**TRACKS.stamp(), "settings": {"test": 2}})

@@ -1,5 +1,9 @@
-"""A memory limit far below the data: work is spilled to disk, the files are the same; a hopeless one is told."""
+"""A memory limit far below the data spills to disk and gives the same files; an insufficient one is reported."""
 
+from pathlib import Path
+from typing import Any
+
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +19,7 @@ ROWS = 1_200_000  # 19 MB of numbers, and sorting needs them twice
 
 
 @pytest.fixture
-def log(tmp_path, monkeypatch):
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Each thread needs some memory of its own.
     monkeypatch.setattr(plays, "usable_cpus", lambda: 2)
     monkeypatch.setattr(prepare, "usable_cpus", lambda: 2)
@@ -31,12 +35,13 @@ def log(tmp_path, monkeypatch):
     return tmp_path / "log.csv"
 
 
-def test_work_beyond_the_limit_goes_to_disk(log, tmp_path, monkeypatch):
-    spilled = []
+def test_work_beyond_the_limit_goes_to_disk(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spilled: list[int] = []
 
-    def watched(connection, *arguments):
+    def watched(connection: duckdb.DuckDBPyConnection, *arguments: Any) -> None:
         copied(connection, *arguments)
-        spilled.append(connection.execute("SELECT coalesce(sum(size), 0) FROM duckdb_temporary_files()").fetchone()[0])
+        [(size,)] = connection.execute("SELECT coalesce(sum(size), 0) FROM duckdb_temporary_files()").fetchall()
+        spilled.append(size)
 
     copied = play_table.copy_to_parquet
     monkeypatch.setattr(play_table, "copy_to_parquet", watched)
@@ -49,7 +54,7 @@ def test_work_beyond_the_limit_goes_to_disk(log, tmp_path, monkeypatch):
     assert not list(little.root.glob(".tmp-*"))
 
 
-def test_hopeless_limit(log, tmp_path):
+def test_hopeless_limit(log: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     with pytest.raises(MusicrecError, match="data.memory_limit=8MB is too small") as caught:
         prepare.prepare(source(log, memory_limit="8MB"), workspace)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,11 @@ NAMES = ("train", "val", "test")
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-def splits(workspace):
+def splits(workspace: Workspace) -> list[pd.DataFrame]:
     return [pd.read_parquet(workspace.split(name)) for name in NAMES]
 
 
@@ -31,7 +32,9 @@ def splits(workspace):
 @pytest.mark.parametrize("strings", [False, True])
 @pytest.mark.parametrize("counts", [False, True])
 @pytest.mark.parametrize("end", [None, END])
-def test_equals_the_reference(tmp_path, workspace, seed, strings, counts, end):
+def test_equals_the_reference(
+    tmp_path: Path, workspace: Workspace, seed: int, strings: bool, counts: bool, end: str | None
+) -> None:
     log = made_log(seed, strings=strings, counts=counts)
     track_ids = sorted(log.track_id.unique())[::-1][5:]  # not sorted, and some tracks are unknown
     TrackIndex(track_ids).save(workspace.track_index)
@@ -45,7 +48,7 @@ def test_equals_the_reference(tmp_path, workspace, seed, strings, counts, end):
         assert [str(kind) for kind in found.dtypes.iloc[1:]] == ["int64", "datetime64[us]", "int64"]
 
 
-def test_plays_are_all_of_the_known_tracks(tmp_path, workspace):
+def test_plays_are_all_of_the_known_tracks(tmp_path: Path, workspace: Workspace) -> None:
     log = made_log(3, strings=False, counts=False)
     track_ids = sorted(log.track_id.unique())[3:]
     TrackIndex(track_ids).save(workspace.track_index)
@@ -58,7 +61,7 @@ def test_plays_are_all_of_the_known_tracks(tmp_path, workspace):
     pd.testing.assert_frame_equal(pd.read_parquet(workspace.plays), expected)
 
 
-def test_integers_only_if_every_id_is_canonical(tmp_path, workspace):
+def test_integers_only_if_every_id_is_canonical(tmp_path: Path, workspace: Workspace) -> None:
     path = some_log(tmp_path / "log.tsv", SMALL)
     prepare(source(path), workspace)
     assert splits(workspace)[0].user_id.dtype == np.int64
@@ -73,7 +76,7 @@ def test_integers_only_if_every_id_is_canonical(tmp_path, workspace):
     assert (train.user_id.iloc[0], train.user_id.iloc[-1]) == (-9223372036854775808, 10)
 
 
-def test_auto_dates_are_those_of_the_study(tmp_path, workspace):
+def test_auto_dates_are_those_of_the_study(tmp_path: Path, workspace: Workspace) -> None:
     """Music4All-Onion ends on 2020-03-19: the last month from 2020-02-20, the year before from 2019-02-20."""
     path = some_log(tmp_path / "log.tsv", [*SMALL, "1 b 2019-02-19T23:59:59", "1 b 2020-03-19T23:59:59"])
     report = prepare(source(path, start="auto", test="auto"), workspace)
@@ -83,7 +86,7 @@ def test_auto_dates_are_those_of_the_study(tmp_path, workspace):
     assert "plays from 2020-02-26 00:00:00 on are dropped" in report.period
 
 
-def test_statistics(tmp_path, workspace):
+def test_statistics(tmp_path: Path, workspace: Workspace) -> None:
     path = some_log(tmp_path / "log.tsv", [*SMALL, "1 b 2019-06-01", "1 b 2019-06-02"])
     report = prepare(source(path), workspace)
     train = report.statistics.set_index("split").loc["train"]
@@ -95,7 +98,7 @@ def test_statistics(tmp_path, workspace):
     pd.testing.assert_frame_equal(pd.read_csv(workspace.data_dir / "stats.csv"), report.statistics)
 
 
-def test_index_from_the_log_grows_but_keeps_its_order(tmp_path, workspace):
+def test_index_from_the_log_grows_but_keeps_its_order(tmp_path: Path, workspace: Workspace) -> None:
     path = some_log(tmp_path / "log.tsv", SMALL)
     prepare(source(path), workspace)
     assert TrackIndex.load(workspace.track_index).ids == list("abcd")
@@ -105,7 +108,7 @@ def test_index_from_the_log_grows_but_keeps_its_order(tmp_path, workspace):
     assert report.unknown_tracks is None
 
 
-def test_index_from_the_audio_folder(tmp_path, workspace):
+def test_index_from_the_audio_folder(tmp_path: Path, workspace: Workspace) -> None:
     for name in ("b.mp3", "c.flac", "x/d.ogg", "a.wav"):
         (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "music" / name).write_bytes(b"not looked into")
@@ -117,11 +120,14 @@ def test_index_from_the_audio_folder(tmp_path, workspace):
     report = prepare(source(some_log(tmp_path / "log.tsv", lines), audio_dir=tmp_path / "music"), workspace)
     assert TrackIndex.load(workspace.track_index).ids == ["a", "b", "c", "x/d"]
     assert (report.plays.unknown_tracks, report.plays.unknown_plays) == (2, 3)
+    assert report.unknown_tracks is not None
     assert report.unknown_tracks.read_text() == "trackid,plays\nB,2\na.wav,1\n"
     assert splits(workspace)[0]["count"].sum() == 12
 
 
-def test_unknown_tracks_hint_at_case_and_extension(tmp_path, workspace, caplog):
+def test_unknown_tracks_hint_at_case_and_extension(
+    tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
     TrackIndex(list("abcd")).save(workspace.track_index)
     prepare(source(some_log(tmp_path / "log.tsv", [*SMALL, "1 B 2019-04-01", "1 a.mp3 2019-04-01"])), workspace)
     assert "2 plays of 2 tracks" in caplog.text
@@ -129,11 +135,14 @@ def test_unknown_tracks_hint_at_case_and_extension(tmp_path, workspace, caplog):
     assert "without their extension (a.mp3)" in caplog.text
 
 
-def test_bad_rows_are_skipped_counted_and_listed(tmp_path, workspace, caplog):
+def test_bad_rows_are_skipped_counted_and_listed(
+    tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
     path = some_log(tmp_path / "log.tsv", ["1 a never", *SMALL, "1 b"])
     report = prepare(source(path), workspace)
     assert report.plays.bad_rows == 2
     assert "2 bad rows" in caplog.text
+    assert report.rejected_rows is not None
     listed = pd.read_csv(report.rejected_rows)
     assert listed.line.tolist() == [2, 3 + len(SMALL)]
     assert listed.text.tolist() == ["1\ta\tnever", "1\tb"]
@@ -142,7 +151,7 @@ def test_bad_rows_are_skipped_counted_and_listed(tmp_path, workspace, caplog):
     assert not (workspace.data_dir / "rejected_rows.csv").exists()
 
 
-def test_bad_rows_as_errors_leave_everything_as_it_was(tmp_path, workspace):
+def test_bad_rows_as_errors_leave_everything_as_it_was(tmp_path: Path, workspace: Workspace) -> None:
     path = some_log(tmp_path / "log.tsv", SMALL)
     prepare(source(path), workspace)
     before = contents(workspace.root)
@@ -152,11 +161,11 @@ def test_bad_rows_as_errors_leave_everything_as_it_was(tmp_path, workspace):
     assert contents(workspace.root) == before
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_mixed_formats_are_reported(tmp_path, workspace, caplog):
+def test_mixed_formats_are_reported(tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     prepare(source(some_log(tmp_path / "log.tsv", [*SMALL, "1 a 1551700000"])), workspace)
     assert "mixes timestamp formats (17 ISO, 1 epoch seconds)" in caplog.text
 
@@ -168,7 +177,7 @@ def test_mixed_formats_are_reported(tmp_path, workspace, caplog):
         (["1 a never", "2 b 2019"], r"all rows are bad, first line 2: the timestamp 'never'"),
     ],
 )
-def test_log_without_plays(tmp_path, workspace, lines, message):
+def test_log_without_plays(tmp_path: Path, workspace: Workspace, lines: list[str], message: str) -> None:
     # 2019 is a number: epoch seconds of 1970
     lines = [line.replace("2019", "soon") for line in lines]
     with pytest.raises(MusicrecError, match=message):
@@ -187,7 +196,9 @@ def test_log_without_plays(tmp_path, workspace, lines, message):
         ({"test": "auto", "end": "2018-01-01", "start": "2017-01-01"}, "data.end=2018-01-01 leaves no plays"),
     ],
 )  # fmt: skip
-def test_empty_split_says_which_filter_and_the_dates(tmp_path, workspace, settings, message):
+def test_empty_split_says_which_filter_and_the_dates(
+    tmp_path: Path, workspace: Workspace, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(MusicrecError, match=message) as caught:
         prepare(source(some_log(tmp_path / "log.tsv", SMALL), **settings), workspace)
     assert "2020-02-25" in str(caught.value)
@@ -195,7 +206,7 @@ def test_empty_split_says_which_filter_and_the_dates(tmp_path, workspace, settin
     assert workspace.plays.exists()  # what was computed stays
 
 
-def test_no_user_or_track_on_both_sides(tmp_path, workspace):
+def test_no_user_or_track_on_both_sides(tmp_path: Path, workspace: Workspace) -> None:
     path = some_log(tmp_path / "log.tsv", ["1 a 2019-03-01", "2 a 2020-03-01"])
     with pytest.raises(MusicrecError, match="no user who plays in the held-out period"):
         prepare(source(path), workspace)
@@ -223,20 +234,24 @@ def test_no_user_or_track_on_both_sides(tmp_path, workspace):
         ({"plays": "none.tsv"}, "none.tsv does not exist"),
     ],
 )
-def test_settings_that_cannot_work(tmp_path, workspace, settings, message):
+def test_settings_that_cannot_work(
+    tmp_path: Path, workspace: Workspace, settings: dict[str, Any], message: str
+) -> None:
     plays = settings.pop("plays", some_log(tmp_path / "log.tsv", SMALL))
     with pytest.raises(MusicrecError, match=message):
         prepare(source(plays, **settings), workspace)
     assert not workspace.plays.exists()
 
 
-def test_no_known_track(tmp_path, workspace):
+def test_no_known_track(tmp_path: Path, workspace: Workspace) -> None:
     TrackIndex(["x"]).save(workspace.track_index)
     with pytest.raises(MusicrecError, match=r"none of the 4 tracks of .* such as '.', is among the 1 .* such as 'x'"):
         prepare(source(some_log(tmp_path / "log.tsv", SMALL)), workspace)
 
 
-def test_second_run_makes_only_what_changed(tmp_path, workspace, caplog):
+def test_second_run_makes_only_what_changed(
+    tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
     path = some_log(tmp_path / "log.tsv", SMALL)
     first = prepare(source(path), workspace)
     assert [made.name for made in first.made] == ["plays.pqt", "train.pqt", "val.pqt", "test.pqt", "stats.csv"]
@@ -256,7 +271,7 @@ def test_second_run_makes_only_what_changed(tmp_path, workspace, caplog):
     assert parquet_metadata(workspace.split("train"))["tracks"] == 5
 
 
-def test_failing_second_run_keeps_the_first(tmp_path, workspace):
+def test_failing_second_run_keeps_the_first(tmp_path: Path, workspace: Workspace) -> None:
     path = some_log(tmp_path / "log.tsv", SMALL)
     prepare(source(path), workspace)
     before = contents(workspace.root)
@@ -266,14 +281,14 @@ def test_failing_second_run_keeps_the_first(tmp_path, workspace):
     assert not list(workspace.root.rglob(".tmp*"))
 
 
-def test_every_file_is_stamped(tmp_path, workspace):
+def test_every_file_is_stamped(tmp_path: Path, workspace: Workspace) -> None:
     prepare(source(some_log(tmp_path / "log.tsv", SMALL)), workspace)
     stamp = TrackIndex.load(workspace.track_index).stamp()
     for path in (workspace.plays, *(workspace.split(name) for name in NAMES)):
         assert stamp.items() <= parquet_metadata(path).items()
 
 
-def test_strange_names_pass_through_sql(tmp_path):
+def test_strange_names_pass_through_sql(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / 'it\'s {a} "workspace"')
     lines = [line.replace(" a ", " it's;-- ") for line in SMALL]
     prepare(source(some_log(tmp_path / "l'og.tsv", lines)), workspace)

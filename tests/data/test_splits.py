@@ -1,5 +1,9 @@
 """hot_cold, leave_one_out and the filters: row for row the references; what they refuse; what they leave behind."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,11 +20,11 @@ HOT_COLD = ("train", "val", "hot_test", "cold_test")
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-def equal(workspace, names, reference, at_least=20):
+def equal(workspace: Workspace, names: Sequence[str], reference: list[pd.DataFrame], at_least: int = 20) -> None:
     for name, expected in zip(names, reference, strict=True):
         assert len(expected) >= at_least
         pd.testing.assert_frame_equal(pd.read_parquet(workspace.split(name)), expected, obj=name)
@@ -30,7 +34,9 @@ def equal(workspace, names, reference, at_least=20):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("strings", [False, True])
 @pytest.mark.parametrize("counts", [False, True])
-def test_hot_cold_equals_the_reference(tmp_path, workspace, seed, strings, counts):
+def test_hot_cold_equals_the_reference(
+    tmp_path: Path, workspace: Workspace, seed: int, strings: bool, counts: bool
+) -> None:
     log = made_log(seed, strings=strings, counts=counts)
     new = (log.timestamp >= TEST) & (log.index % 4 == 0)
     log["track_id"] = log.track_id.where(~new, "new " + log.track_id)
@@ -45,7 +51,9 @@ def test_hot_cold_equals_the_reference(tmp_path, workspace, seed, strings, count
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("strings", [False, True])
 @pytest.mark.parametrize("counts", [False, True])
-def test_leave_one_out_equals_the_reference(tmp_path, workspace, seed, strings, counts):
+def test_leave_one_out_equals_the_reference(
+    tmp_path: Path, workspace: Workspace, seed: int, strings: bool, counts: bool
+) -> None:
     log = made_log(seed, strings=strings, counts=counts)
     track_ids = sorted(log.track_id.unique())[::-1][5:]
     TrackIndex(track_ids).save(workspace.track_index)
@@ -58,7 +66,7 @@ def test_leave_one_out_equals_the_reference(tmp_path, workspace, seed, strings, 
 
 
 @pytest.mark.parametrize(("users", "tracks"), [(12, 0), (0, 30), (15, 40)])
-def test_core_equals_the_reference(tmp_path, workspace, users, tracks):
+def test_core_equals_the_reference(tmp_path: Path, workspace: Workspace, users: int, tracks: int) -> None:
     log = made_log(4, strings=False, counts=True)
     track_ids = sorted(log.track_id.unique())[3:]
     TrackIndex(track_ids).save(workspace.track_index)
@@ -70,7 +78,7 @@ def test_core_equals_the_reference(tmp_path, workspace, users, tracks):
 
 
 @pytest.mark.parametrize(("sample", "kept"), [(20, 20), (0.25, 22), (10_000, 87)])
-def test_item_sample(tmp_path, workspace, sample, kept):
+def test_item_sample(tmp_path: Path, workspace: Workspace, sample: float | None, kept: int) -> None:
     log = made_log(4, strings=False, counts=False)
     path = save(log, tmp_path / "log.tsv")
     prepare(source(path, item_sample=sample, split="leave_one_out", start="auto"), workspace)
@@ -95,14 +103,14 @@ def test_item_sample(tmp_path, workspace, sample, kept):
         ({"split": "leave_one_out", "start": "2022-01-01"}, "no play is within"),
     ],
 )
-def test_nothing_left(tmp_path, workspace, settings, message):
+def test_nothing_left(tmp_path: Path, workspace: Workspace, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(MusicrecError, match=message) as caught:
         prepare(source(some_log(tmp_path / "log.tsv", SMALL), **settings), workspace)
     assert "\n" not in str(caught.value)
     assert "2019-03-01 00:00:00 to 2020-02-2" in str(caught.value)
 
 
-def test_one_user_is_test(tmp_path, workspace, caplog):
+def test_one_user_is_test(tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     prepare(source(some_log(tmp_path / "log.tsv", SMALL), end="2020-02-22"), workspace)
     assert "only one user (1) has held-out plays" in caplog.text
     data = SplitData.load(workspace, TrackIndex.load(workspace.track_index))
@@ -110,7 +118,7 @@ def test_one_user_is_test(tmp_path, workspace, caplog):
     assert data.truth["test"][["user_id", "track_id"]].values.tolist() == [[1, 0]]
 
 
-def test_one_listener_has_cold_tracks_only(tmp_path, workspace):
+def test_one_listener_has_cold_tracks_only(tmp_path: Path, workspace: Workspace) -> None:
     lines = ["1 a 2019-03-01", "1 b 2019-03-02", "1 c 2019-03-03", "1 d 2020-02-21", "1 a 2020-02-22"]
     path = some_log(tmp_path / "log.tsv", lines)
     for split in ("temporal", "leave_one_out"):
@@ -121,7 +129,7 @@ def test_one_listener_has_cold_tracks_only(tmp_path, workspace):
     assert frames == {"train": [0, 1, 2], "val": [], "hot_test": [], "cold_test": [3]}
 
 
-def test_another_split_leaves_no_old_files(tmp_path, workspace):
+def test_another_split_leaves_no_old_files(tmp_path: Path, workspace: Workspace) -> None:
     path = save(made_log(0, strings=False, counts=False), tmp_path / "log.tsv")
     temporal = source(path)
     assert not is_prepared(temporal, workspace)
@@ -141,18 +149,23 @@ def test_another_split_leaves_no_old_files(tmp_path, workspace):
     assert {path.stem for path in workspace.data_dir.glob("*.pqt")} == {"train", "val", "test"}
 
 
-def test_cold_tracks_are_candidates(tmp_path, workspace):
+def test_cold_tracks_are_apart_from_those_of_train(tmp_path: Path, workspace: Workspace) -> None:
     path = save(made_log(0, strings=False, counts=False), tmp_path / "log.tsv")
     prepare(source(path, split="hot_cold"), workspace)
     data = SplitData.load(workspace, TrackIndex.load(workspace.track_index))
     train, cold = (set(pd.read_parquet(workspace.split(name)).track_id) for name in ("train", "cold_test"))
     assert list(data.truth) == ["val", "hot_test", "cold_test"]
     assert cold and not train & cold
-    assert data.train.candidates.tolist() == sorted(train | cold)
+    assert (data.train.candidates.tolist(), data.cold.tolist()) == (sorted(train), sorted(cold))
+    assert [data.pool(name) for name in data.truth] == ["warm", "warm", "cold"]
+    mixed = SplitData.load(workspace, TrackIndex.load(workspace.track_index), "mixed")
+    assert [mixed.pool(name) for name in mixed.truth] == ["all"] * 3
+    without = data.without_items(np.isin(np.arange(data.train.num_tracks), sorted(cold)[:1]))
+    assert without.cold.tolist() == sorted(cold)[1:]
     assert data.history("cold_test") is data.train
 
 
-def test_published_files_without_metadata_are_read(workspace):
+def test_published_files_without_metadata_are_read(workspace: Workspace) -> None:
     """Those of the 2026 study have none."""
     frame = pd.DataFrame(
         {"user_id": [1, 2], "track_id": [0, 1], "timestamp": pd.to_datetime(["2019-01-01"] * 2), "count": [1, 1]}
@@ -160,10 +173,21 @@ def test_published_files_without_metadata_are_read(workspace):
     for name in HOT_COLD:
         write_parquet(frame.assign(track_id=2) if name == "cold_test" else frame, workspace.split(name))
     data = SplitData.load(workspace, TrackIndex(list("abc")))
-    assert (data.split, data.train.candidates.tolist()) == ("hot_cold", [0, 1, 2])
+    assert (data.split, data.train.candidates.tolist(), data.cold.tolist()) == ("hot_cold", [0, 1], [2])
 
 
-def test_history_of_leave_one_out(tmp_path, workspace):
+def test_cold_tracks_that_are_in_train(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    frame = pd.DataFrame(
+        {"user_id": [1, 2], "track_id": [0, 1], "timestamp": pd.to_datetime(["2019-01-01"] * 2), "count": [1, 1]}
+    )
+    for name in HOT_COLD:
+        write_parquet(frame.assign(track_id=[1, 2]) if name == "cold_test" else frame, workspace.split(name))
+    data = SplitData.load(workspace, TrackIndex(list("abc")))
+    assert data.cold.tolist() == [2]
+    assert "1 of the 2 tracks of" in caplog.text and "are in train, so they are not cold" in caplog.text
+
+
+def test_history_of_leave_one_out(tmp_path: Path, workspace: Workspace) -> None:
     lines = ["1 a 2019-03-04", "1 b 2019-03-05", "1 c 2019-03-06", "1 d 2019-03-07", "2 c 2019-03-01", "2 d 2019-03-02"]
     lines += ["2 a 2019-03-03", "2 e 2019-03-04", "3 d 2019-03-01"]
     prepare(source(some_log(tmp_path / "log.tsv", lines), split="leave_one_out"), workspace)

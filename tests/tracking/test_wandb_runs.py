@@ -35,7 +35,7 @@ SHORT = (*SETTINGS, "trainer.max_epochs=2", "eval.k=2", "eval.top_k=3")
 
 
 def offline_runs(root: Path) -> list[OfflineRun]:
-    """Returns the finished runs: W&B's own process may still be writing when the run's process goes on."""
+    """Returns the finished runs: W&B's own process may still be writing when ours continues."""
     deadline = time.monotonic() + 20
     while True:
         runs = [read_offline_run(folder) for folder in sorted((root / "wandb").glob("offline-run-*"))]
@@ -174,8 +174,8 @@ def test_a_resumed_run_continues_its_wandb_run_and_a_new_one_does_not(
         assert wandb_runs.wandb_logger(str(tmp_path), "a", tags=["x" * 100, ""]) is not None
     (tmp_path / "runs" / "a" / wandb_runs.WANDB_ID).unlink()
     wandb_runs.wandb_logger(str(tmp_path), "a")
-    first, resumed, anew = started
-    assert first["id"] == resumed["id"] != anew["id"]
+    first, resumed, new = started
+    assert first["id"] == resumed["id"] != new["id"]
     assert {options["resume"] for options in started} == {"allow"}
     assert {options["mode"] for options in started} == {"online"}
     assert first["tags"] == ["x" * 64]

@@ -45,6 +45,14 @@ def test_a_file_of_another_version_is_understood(tmp_path: Path) -> None:
     assert RunRecord.read(tmp_path / "run.json") == RunRecord("finished", SETTINGS, INPUTS)
 
 
+def test_the_class_of_the_data_source_is_not_a_setting(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "data": {"_target_": "musicrec.data.demo.DemoSource", "split": "temporal"}}
+    write_json(tmp_path / "run.json", {"status": "finished", "settings": settings, "inputs": INPUTS})
+    record = RunRecord.read(tmp_path / "run.json")
+    assert record is not None
+    assert record.settings == {**SETTINGS, "data": {"split": "temporal"}}
+
+
 def test_the_state_follows_from_the_record_and_the_files(tmp_path: Path) -> None:
     new = run(tmp_path)
     assert (new.finished, new.resumable) == (False, False)

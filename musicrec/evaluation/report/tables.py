@@ -15,6 +15,8 @@ from musicrec.evaluation.significance import ALPHA, worse_than_best
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
 
+# Name of the row that shows what random lists would reach.
+CHANCE = "chance"
 # Characters that no backslash escapes; < and > print as others in LaTeX's default font encoding.
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
 
@@ -42,18 +44,25 @@ class Cell:
 
 def cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields (name, the five cells, Size) of each row of a table, the best NDCG first."""
-    rows = comparison.shown(table, split)
-    best = rows[comparison.metrics].max()
+    rows, metrics = comparison.shown(table, split), comparison.metrics(split)
+    best = rows[metrics].max()
     worse = {
         metric: worse_than_best(rows.set_index("row")[metric], comparison.pairs(table, split, metric))
-        for metric in comparison.metrics
+        for metric in metrics
     }
     for row in rows.to_dict("records"):
         row_cells = [
             Cell(row[metric], row[f"{metric} conf"], row[metric] == best[metric], row["row"] in worse[metric])
-            for metric in comparison.metrics
+            for metric in metrics
         ]
         yield str(row["row"]), row_cells, _size(row["Size"])
+
+
+def chance_cells(comparison: Comparison, split: str | None = None) -> list[Cell]:
+    """Returns the five cells of the chance level of a split; [] where it is not known."""
+    split = split or comparison.splits[0]
+    level = comparison.chance.get(split, {})
+    return [Cell(level[metric], float("nan")) for metric in comparison.metrics(split)] if level else []
 
 
 def legend() -> str:
@@ -66,20 +75,22 @@ def legend() -> str:
 
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
     """Returns a table in GitHub's Markdown, best in bold, † for significantly worse than the best."""
-    header = ["embedding", *comparison.metrics, "Size"]
+    header = ["embedding", *comparison.metrics(split), "Size"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for embedding, row_cells, size in cells(comparison, table, split):
         numbers = [
             f"**{cell.text()}**" if cell.best else cell.text() + (" †" if cell.worse else "") for cell in row_cells
         ]
         lines.append([embedding.replace("|", "\\|"), *numbers, size])
+    if chance := chance_cells(comparison, split):
+        lines.append([f"*{CHANCE}*", *(cell.text() for cell in chance), ""])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{legend()}\n"
 
 
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
     r"""Returns a table for LaTeX with booktabs, best in bold, $^\dagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
-    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics, "Size"))
+    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics(split), "Size"))
     lines = []
     for embedding, row_cells, size in cells(comparison, table, split):
         numbers = []
@@ -87,6 +98,8 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
             text = cell.text().replace(" ± ", r" \pm ")
             numbers.append(rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\dagger$" if cell.worse else "$"))
         lines.append(" & ".join([_escape(embedding), *numbers, size]) + r" \\")
+    if chance := chance_cells(comparison, split):
+        lines += [r"\midrule", " & ".join([CHANCE, *(f"${cell.text()}$" for cell in chance), ""]) + r" \\"]
     body = "\n".join(lines)
     caption = _escape(f"{comparison.titles[table]} ({split}). {legend()}")
     caption = caption.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
@@ -96,7 +109,7 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
   \centering
   \caption{{{caption}}}
   \label{{{label}}}
-\begin{{tabular}}{{l{"r" * (len(comparison.metrics) + 1)}}}
+\begin{{tabular}}{{l{"r" * (len(comparison.metrics(split)) + 1)}}}
 \toprule
 {header} \\
 \midrule
@@ -138,7 +151,7 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
     grid = Table(title=f"{table or 'other runs'} · {split}, {users} users, mean ± 95 % interval")
     grid.title_justify = "left"
     grid.add_column("embedding" if table else "run", no_wrap=True)
-    for metric in comparison.metrics:
+    for metric in comparison.metrics(split):
         grid.add_column(metric, justify="right", no_wrap=True)
     grid.add_column("Size", justify="right")
     if table:
@@ -147,8 +160,10 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
             grid.add_row(escape(embedding), *numbers, size)
     else:
         for row in rows.to_dict("records"):
-            numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics]
+            numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics(split)]
             grid.add_row(escape(row["run"]), *numbers, _size(row["Size"]))
+    if chance := chance_cells(comparison, split):
+        grid.add_row(CHANCE, *(cell.text() for cell in chance), "", style="dim")
     return grid
 
 

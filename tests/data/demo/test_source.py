@@ -1,39 +1,45 @@
-"""The demo world as files: formats, resume, one world a workspace, and what it refuses."""
+"""The demo world as files: formats, resume, one world per workspace, and what it refuses."""
 
 import hashlib
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from hydra.utils import instantiate
 
+from musicrec.audio.library import scan
 from musicrec.data.demo.source import DemoSource
+from musicrec.data.prepare import prepare
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 
 
-def _small(**options):
-    return DemoSource(**{"tracks_per_style": 1, "listeners": 20, **options})
+def _small(**options: Any) -> DemoSource:
+    settings: dict[str, Any] = {"tracks_per_style": 1, "listeners": 20, **options}
+    return DemoSource(**settings)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("demo") / "world")
     _small(tracks_per_style=3).materialise(workspace, seed=3)
     return workspace
 
 
-def _audio(workspace):
+def _audio(workspace: Workspace) -> list[Path]:
     return sorted(path for path in (workspace.root / "audio").rglob("*") if path.is_file())
 
 
-def _state(workspace):
+def _state(workspace: Workspace) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*") if path.is_file()}
 
 
-def _samples(workspace):
-    """Digest of the decoded sound of each file: containers hold dates and serial numbers."""
+def _samples(workspace: Workspace) -> dict[str, str]:
+    """Returns a digest of each file's decoded sound; containers hold dates and serial numbers."""
     root = workspace.root / "audio"
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(soundfile.read(path)[0].tobytes()).hexdigest()
@@ -41,7 +47,7 @@ def _samples(workspace):
     }
 
 
-def test_all_formats_and_rates_are_there_and_sound(world):
+def test_all_formats_and_rates_are_there_and_sound(world: Workspace) -> None:
     files = _audio(world)
     assert len(files) == 16 * 3
     infos = [soundfile.info(path) for path in files]
@@ -65,9 +71,7 @@ def test_all_formats_and_rates_are_there_and_sound(world):
         assert np.abs(sound).max() < 1.0, path
 
 
-def test_track_ids_of_the_log_are_the_files(world):
-    from musicrec.audio.library import scan
-
+def test_track_ids_of_the_log_are_the_files(world: Workspace) -> None:
     ids = set(scan(world.root / "audio"))
     log = pd.read_csv(world.root / "plays.tsv", sep="\t")
     assert len(ids) == 16 * 3
@@ -75,7 +79,7 @@ def test_track_ids_of_the_log_are_the_files(world):
     assert "ambient/001" in ids
 
 
-def test_the_log_is_in_the_form_of_music4all_onion(world):
+def test_the_log_is_in_the_form_of_music4all_onion(world: Workspace) -> None:
     text = (world.root / "plays.tsv").read_text(encoding="utf-8")
     lines = text.splitlines()
     assert lines[0] == "user_id\ttrack_id\ttimestamp"
@@ -87,7 +91,7 @@ def test_the_log_is_in_the_form_of_music4all_onion(world):
     assert sorted(log["user_id"].unique()) == list(range(1, 21))
 
 
-def test_the_same_seed_makes_the_same_world_and_another_another(tmp_path):
+def test_the_same_seed_makes_the_same_world_and_another_another(tmp_path: Path) -> None:
     first, again, other = (Workspace(tmp_path / name) for name in ("first", "again", "other"))
     _small().materialise(first, seed=1)
     _small().materialise(again, seed=1)
@@ -98,13 +102,13 @@ def test_the_same_seed_makes_the_same_world_and_another_another(tmp_path):
     assert not set(_samples(first).values()) & set(_samples(other).values())
 
 
-def test_a_finished_world_is_not_made_again(world):
+def test_a_finished_world_is_not_made_again(world: Workspace) -> None:
     before = _state(world)
     _small(tracks_per_style=3).materialise(world, seed=3)
     assert _state(world) == before
 
 
-def test_an_interrupted_world_is_continued(tmp_path, caplog):
+def test_an_interrupted_world_is_continued(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole, broken = Workspace(tmp_path / "whole"), Workspace(tmp_path / "broken")
     _small().materialise(whole, seed=1)
     _small().materialise(broken, seed=1)
@@ -124,12 +128,14 @@ def test_an_interrupted_world_is_continued(tmp_path, caplog):
     assert (broken.root / "plays.tsv").read_bytes() == (whole.root / "plays.tsv").read_bytes()
 
 
-def test_a_file_that_fails_to_be_written_leaves_nothing_half_made(tmp_path, monkeypatch):
+def test_a_file_that_fails_to_be_written_leaves_nothing_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = Workspace(tmp_path / "world")
     write = soundfile.write
-    done = []
+    done: list[Path] = []
 
-    def failing(path, *args, **kwargs):
+    def failing(path: Path, *args: Any, **kwargs: Any) -> None:
         if len(done) == 3:
             path.write_bytes(b"half")
             raise OSError("disk full")
@@ -146,7 +152,7 @@ def test_a_file_that_fails_to_be_written_leaves_nothing_half_made(tmp_path, monk
     assert len(_audio(workspace)) == 16
 
 
-def test_a_run_with_another_seed_keeps_the_world(world, caplog):
+def test_a_run_with_another_seed_keeps_the_world(world: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     before = _state(world)
     with caplog.at_level(logging.INFO):
         _small(tracks_per_style=3).materialise(world, seed=4)
@@ -162,7 +168,9 @@ def test_a_run_with_another_seed_keeps_the_world(world, caplog):
         ({"tracks_per_style": 8}, "=3, not 8"),
     ],
 )
-def test_another_world_in_the_same_workspace_is_refused(world, options, difference):
+def test_another_world_in_the_same_workspace_is_refused(
+    world: Workspace, options: dict[str, Any], difference: str
+) -> None:
     before = _state(world)
     with pytest.raises(MusicrecError, match=difference) as refusal:
         _small(**{"tracks_per_style": 3, **options}).materialise(world, seed=3)
@@ -171,7 +179,7 @@ def test_another_world_in_the_same_workspace_is_refused(world, options, differen
     assert _state(world) == before
 
 
-def test_own_data_is_not_touched(tmp_path):
+def test_own_data_is_not_touched(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     mine = workspace.root / "audio" / "song.mp3"
     mine.parent.mkdir()
@@ -185,27 +193,25 @@ def test_own_data_is_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["audio_dir", "plays"])
-def test_own_files_are_asked_for_as_custom_data(tmp_path, key):
+def test_own_files_are_asked_for_as_custom_data(tmp_path: Path, key: str) -> None:
     with pytest.raises(MusicrecError, match=f"data=custom data.{key}=/music"):
         _small(**{key: "/music"}).materialise(Workspace(tmp_path), seed=0)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("key", ["listeners", "tracks_per_style"])
-def test_an_empty_world_is_refused(tmp_path, key):
+def test_an_empty_world_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(MusicrecError, match=f"data.{key}=0 is invalid; must be at least 1"):
         _small(**{key: 0}).materialise(Workspace(tmp_path), seed=0)
 
 
-def test_a_broken_identity_file_is_named(tmp_path):
+def test_a_broken_identity_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text("{}")
     with pytest.raises(MusicrecError, match="demo.json"):
         _small().materialise(Workspace(tmp_path), seed=0)
 
 
-def test_the_default_configuration_makes_more_than_800_tracks_and_about_a_thousand_listeners(compose):
-    from hydra.utils import instantiate
-
+def test_the_default_configuration_makes_more_than_800_tracks_and_about_a_thousand_listeners(compose: Any) -> None:
     source = instantiate(compose().data)
     assert isinstance(source, DemoSource)
     assert len(source._plan()) >= 800
@@ -213,9 +219,7 @@ def test_the_default_configuration_makes_more_than_800_tracks_and_about_a_thousa
     assert source.make_missing
 
 
-def test_prepare_finds_train_val_and_test_in_it(world):
-    from musicrec.data.prepare import prepare
-
+def test_prepare_finds_train_val_and_test_in_it(world: Workspace) -> None:
     prepare(_small(tracks_per_style=3), world)
     frames = {name: pd.read_parquet(world.split(name)) for name in ("train", "val", "test")}
     assert frames["train"]["user_id"].nunique() == 20

@@ -1,12 +1,14 @@
 """Formats of listeners' sites, track ids of several columns, quoted line breaks at block borders, matching of names."""
 
 import bz2
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from musicrec.data.log import read as log
+from musicrec.data.log import read as log_reader
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log, read_log
 from musicrec.data.prepare import prepare
@@ -19,13 +21,14 @@ from tests.data.made_log import some_log
 AUTO = LogColumns("user_id", "track_id", "timestamp", format="auto")
 
 
-def texts(ids):
+def texts(ids: np.ndarray | pa.DictionaryArray) -> list[str]:
     return [str(value) for value in ids.tolist()] if isinstance(ids, np.ndarray) else ids.to_pylist()
 
 
-def read(path, columns=AUTO):
-    """Returns the good rows as tuples, and the bad ones as line -> reason."""
-    rows, bad = [], {}
+def read(path: Path, columns: LogColumns = AUTO) -> tuple[list[tuple[str, ...]], dict[int, str]]:
+    """Returns the good rows as tuples, and the reasons of the bad ones by line."""
+    rows: list[tuple[str, ...]] = []
+    bad: dict[int, str] = {}
     for batch in read_log(path, columns, workers=2):
         times = [str(pd.Timestamp(at)) for at in batch.timestamps]
         rows += zip(texts(batch.users), batch.tracks.to_pylist(), times, strict=True)
@@ -33,7 +36,7 @@ def read(path, columns=AUTO):
     return rows, bad
 
 
-def written(tmp_path, content, name="log"):
+def written(tmp_path: Path, content: bytes | str, name: str = "log") -> Path:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
@@ -60,14 +63,14 @@ QUOTED = '"Weird, ""Al"""'
     ],
 )
 @pytest.mark.parametrize("name", ["auto", "lastfm"])
-def test_lastfm_exports(tmp_path, text, name):
+def test_lastfm_exports(tmp_path: Path, text: str, name: str) -> None:
     path = written(tmp_path, text)
     assert read(path, LogColumns("user_id", "track_id", "timestamp", format=name)) == (EXPECTED, {})
     with open_log(path, AUTO) as opened:
         assert opened.by_name
 
 
-def test_lastfm_of_several_users_and_bad_rows(tmp_path):
+def test_lastfm_of_several_users_and_bad_rows(tmp_path: Path) -> None:
     text = "username,artist,title,time\nann,A,x,1520331840\nbob,,y,1520331840\nbob,B,,1520331840\n"
     text += "bob,B,y,later\nbob,B\n"
     rows, bad = read(written(tmp_path, text))
@@ -79,7 +82,7 @@ def test_lastfm_of_several_users_and_bad_rows(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["auto", "lastfm_1k"])
-def test_lastfm_1k(tmp_path, name):
+def test_lastfm_1k(tmp_path: Path, name: str) -> None:
     text = (
         'user_000001\t2009-05-04T23:08:57Z\tf1b1cf71\tDeep "Dish\t\tFuck Me Im Famous\n'
         "user_000002\t2009-05-04T13:54:10Z\ta7f7df4a\t坂本龍一\t1a2b\tComposition\n"
@@ -93,7 +96,7 @@ def test_lastfm_1k(tmp_path, name):
     assert bad == {3: "no track id"}
 
 
-def test_lastfm_1k_of_another_shape(tmp_path):
+def test_lastfm_1k_of_another_shape(tmp_path: Path) -> None:
     columns = LogColumns("user_id", "track_id", "timestamp", format="lastfm_1k")
     with pytest.raises(MusicrecError, match="has 2 columns; data.format=lastfm_1k has 6"):
         read(written(tmp_path, "a\tb\n"), columns)
@@ -103,7 +106,7 @@ NAMES = '{"artist_name": "A", "track_name": "x"%s}'
 LISTEN = '{"user_name": "ann", "listened_at": 1520331840, "track_metadata": ' + NAMES + "}\n"
 
 
-def test_listenbrainz(tmp_path):
+def test_listenbrainz(tmp_path: Path) -> None:
     clean = LISTEN % "" + LISTEN % ', "additional_info": {"recording_mbid": "1", "tags": []}, "release_name": null'
     row = ("ann", "A - x", "2018-03-06 10:24:00")
     assert read(written(tmp_path, clean)) == ([row, row], {})
@@ -121,7 +124,7 @@ def test_listenbrainz(tmp_path):
     assert (bad[5], bad[9], bad[10]) == ("the line is not a JSON object", "no track id", "the line is not UTF-8")
 
 
-def test_track_id_of_several_columns(tmp_path):
+def test_track_id_of_several_columns(tmp_path: Path) -> None:
     columns = LogColumns("u", "{artist}/{ album }/{title}!", "at", format="auto")
     path = written(tmp_path, "u\tat\tartist\t album \ttitle\n1\t2019-01-01\tA\tB\tC\n1\t2019-01-01\tA\t\tC\n")
     with pytest.raises(MusicrecError, match="no column ' album '"):
@@ -134,8 +137,8 @@ def test_track_id_of_several_columns(tmp_path):
 
 
 @pytest.mark.parametrize("size", [40, 64, 100, 333])
-def test_quoted_line_breaks_at_block_borders(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(log, "BLOCK_BYTES", size)
+def test_quoted_line_breaks_at_block_borders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(log_reader, "BLOCK_BYTES", size)
     random = np.random.default_rng(size)
     tracks = random.choice(["a", "b\nc", "d\n\n", '"\ne', "f"], 200)
     rows = [(f"{row % 7}", track, "2019-01-01 00:00:00") for row, track in enumerate(tracks)]
@@ -144,8 +147,8 @@ def test_quoted_line_breaks_at_block_borders(tmp_path, monkeypatch, size):
     assert read(path) == (rows, {})
 
 
-def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(log, "BLOCK_BYTES", 200)
+def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reader, "BLOCK_BYTES", 200)
     lines = [f"{row},t{row},2019-01-01\n" for row in range(100)]
     lines[40] = '40,5" disc,2019-01-01\n'
     rows, bad = read(written(tmp_path, "user_id,track_id,timestamp\n" + "".join(lines)))
@@ -159,13 +162,13 @@ def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path, monkeypatch):
         *("music/Björk - Post - 02 - Hyperballad", "BJÖRK/1-02. hyperballad!"),
     ],
 )
-def test_names_are_found_in_paths(path):
+def test_names_are_found_in_paths(path: str) -> None:
     index = TrackIndex(["other/track", path])
     assert match_tracks(["Björk - Hyperballad", "Björk - Hyper"], index, by_name=True) == [1, None]
     assert match_tracks(["Björk - Hyperballad"], index, by_name=False) == [None]
 
 
-def test_own_scrobbles_and_a_folder_of_music(tmp_path):
+def test_own_scrobbles_and_a_folder_of_music(tmp_path: Path) -> None:
     for name in ("Björk/Post/02 Hyperballad.flac", "Björk/Post/07 Isobel.flac", "Air - La Femme d'Argent.mp3"):
         (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "music" / name).write_bytes(b"not looked into")
@@ -175,6 +178,7 @@ def test_own_scrobbles_and_a_folder_of_music(tmp_path):
     workspace = Workspace(tmp_path / "workspace")
     report = prepare(DataSource("mine", tmp_path / "music", written(tmp_path, text), split="hot_cold"), workspace)
     assert (report.plays.unknown_tracks, report.plays.unknown_plays) == (1, 1)
+    assert report.unknown_tracks is not None
     assert report.unknown_tracks.read_text() == "trackid,plays\nAir - Sexy Boy,1\n"
     splits = [pd.read_parquet(workspace.split(name)) for name in ("train", "cold_test")]
     assert [split.track_id.tolist() for split in splits] == [[1, 2], [0]]
@@ -183,14 +187,14 @@ def test_own_scrobbles_and_a_folder_of_music(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["2019-03-01T10:00 a 7", "2019-03-01T11:00 b 8"], "user ids .*, such as '2019-03-01T10:00', look like timestamps"),
+        (["2019-03-01T10:00 a 7", "2019-03-01T11:00 b 8"], "user ids .*'2019-03-01T10:00', look like timestamps"),
         (["7 2019-03-01T10:00 8"], "track ids of .* look like timestamps; are columns swapped"),
         (["2019 7 a", "2019 7 b"], "all rows are bad, .*are data.user_column, .*right"),
         (["a 1 2019-03-01", "b 2 2019-03-01"], "the user 'a' is one; are data.user_column and .* swapped"),
         (["1 A 2019-03-01", "2 B 2019-03-01"], "2 of them differ from known ones only in letter case"),
     ],
 )  # fmt: skip
-def test_swapped_columns(tmp_path, lines, message):
+def test_swapped_columns(tmp_path: Path, lines: list[str], message: str) -> None:
     workspace = Workspace(tmp_path / "workspace")
     TrackIndex(list("abc")).save(workspace.track_index)
     with pytest.raises(MusicrecError, match=message) as caught:
@@ -199,23 +203,23 @@ def test_swapped_columns(tmp_path, lines, message):
     assert not workspace.plays.exists()
 
 
-def test_ids_that_differ_in_case_are_reported(tmp_path, caplog):
-    heard = {"1": "abcA", "2": "Aabc"}
-    lines = [f"{user} {track} 2019-03-0{day}" for user in heard for day, track in enumerate(heard[user], start=1)]
+def test_ids_that_differ_in_case_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    played = {"1": "abcA", "2": "Aabc"}
+    lines = [f"{user} {track} 2019-03-0{day}" for user in played for day, track in enumerate(played[user], start=1)]
     path = some_log(tmp_path / "log.tsv", lines)
     prepare(DataSource("x", plays=path, split="leave_one_out"), Workspace(tmp_path / "w"))
     assert "1 track ids differ from another one only in letter case ('A' and 'a')" in caplog.text
 
 
 @pytest.mark.parametrize("cut", [5, 11, 23])
-def test_half_written_log_loses_its_last_row_only(tmp_path, cut):
+def test_half_written_log_loses_its_last_row_only(tmp_path: Path, cut: int) -> None:
     text = "user_id\ttrack_id\ttimestamp\n" + "1\ttrack\t2019-03-01 10:00:00\n" * 9
     rows, bad = read(written(tmp_path, text[:-cut]))
     assert len(rows) == 8
     assert list(bad) == [10]
 
 
-def test_truncated_bz2_leaves_the_workspace_as_it_was(tmp_path):
+def test_truncated_bz2_leaves_the_workspace_as_it_was(tmp_path: Path) -> None:
     lines = [f"{user} {track} 2019-03-0{day}" for user in "12" for day, track in enumerate("abc", start=1)]
     path = some_log(tmp_path / "log.tsv", lines)
     path.write_bytes(bz2.compress(path.read_bytes())[:-7])
@@ -227,7 +231,7 @@ def test_truncated_bz2_leaves_the_workspace_as_it_was(tmp_path):
 SEQUENCES = LogColumns("user_id", "track_id", "timestamp", format="sequences")
 
 
-def test_sequences_keep_the_order_of_the_words(tmp_path):
+def test_sequences_keep_the_order_of_the_words(tmp_path: Path) -> None:
     rows, bad = read(written(tmp_path, "u1 7 3 3\nu2 5\n\nu1 9\nu3\n"), SEQUENCES)
     assert [(user, track) for user, track, _ in rows] == [
         ("u1", "7"),
@@ -241,17 +245,17 @@ def test_sequences_keep_the_order_of_the_words(tmp_path):
     assert bad == {5: "a user without an item"}
 
 
-def test_pairs_a_line_are_sequences_too(tmp_path):
+def test_lines_of_pairs_are_sequences_too(tmp_path: Path) -> None:
     rows, _ = read(written(tmp_path, "1 4\n1 2\n2 4\n"), SEQUENCES)
     assert [(user, track) for user, track, _ in rows] == [("1", "4"), ("1", "2"), ("2", "4")]
 
 
-def test_a_table_is_not_taken_for_sequences(tmp_path):
+def test_a_table_is_not_taken_for_sequences(tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match="does not have data.format=sequences"):
         read(written(tmp_path, "user,track\n1,2\n"), SEQUENCES)
 
 
-def test_sequences_leave_one_out(tmp_path):
+def test_sequences_leave_one_out(tmp_path: Path) -> None:
     log = written(tmp_path, "1 10 11 12 13\n2 11 10\n3 13 12 11\n")
     source = DataSource("some", plays=log, format="sequences", split="leave_one_out")
     workspace = Workspace(tmp_path / "workspace")
@@ -259,8 +263,8 @@ def test_sequences_leave_one_out(tmp_path):
     tracks = TrackIndex.load(workspace.track_index)
     held_out = {
         name: {
-            row.user_id: tracks.ids[row.track_id]
-            for row in pd.read_parquet(workspace.split(name)).itertuples(index=False)
+            user: tracks.ids[track]
+            for user, track in pd.read_parquet(workspace.split(name))[["user_id", "track_id"]].to_numpy().tolist()
         }
         for name in ("val", "test")
     }

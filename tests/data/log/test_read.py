@@ -1,15 +1,17 @@
-"""Reading of logs: every format gives the same rows; bad rows are told apart, with their lines."""
+"""Reading logs: every format gives the same rows; bad rows are listed with their lines."""
 
 import bz2
 import gzip
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from musicrec.data.log import read as log
+from musicrec.data.log import read as log_reader
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import read_log
 from musicrec.errors import MusicrecError
@@ -18,13 +20,14 @@ COLUMNS = LogColumns("user_id", "track_id", "timestamp")
 HEADER = b"user_id\ttrack_id\ttimestamp\n"
 
 
-def texts(ids):
+def texts(ids: np.ndarray | pa.DictionaryArray) -> list[str]:
     return [str(value) for value in ids.tolist()] if isinstance(ids, np.ndarray) else ids.to_pylist()
 
 
-def read(path, columns=COLUMNS):
-    """Returns the good rows as tuples, and the bad ones as line -> reason."""
-    rows, bad = [], {}
+def read(path: Path, columns: LogColumns = COLUMNS) -> tuple[list[tuple[Any, ...]], dict[int, str]]:
+    """Returns the good rows as tuples, and the reasons of the bad ones by line."""
+    rows: list[tuple[Any, ...]] = []
+    bad: dict[int, str] = {}
     for batch in read_log(path, columns, workers=2):
         counts = [None] * len(batch) if batch.counts is None else batch.counts.tolist()
         times = [str(pd.Timestamp(at)) for at in batch.timestamps]
@@ -46,7 +49,7 @@ def zstd(content: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def parquet(tmp_path: Path, **columns) -> Path:
+def parquet(tmp_path: Path, **columns: Any) -> Path:
     path = tmp_path / "log.parquet"
     pd.DataFrame(columns).to_parquet(path)
     return path
@@ -55,7 +58,7 @@ def parquet(tmp_path: Path, **columns) -> Path:
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, zstd])
 @pytest.mark.parametrize("delimiter", [b"\t", b","])
 @pytest.mark.parametrize("line_break", [b"\n", b"\r\n"])
-def test_text_formats(tmp_path, pack, delimiter, line_break):
+def test_text_formats(tmp_path: Path, pack: Callable[[bytes], bytes], delimiter: bytes, line_break: bytes) -> None:
     text = HEADER + b"1\ta/b\t2019-02-20 10:11:12\n02\tNA\t2019-02-21\n1\tnull\t2019-02-22T01:02"
     path = written(tmp_path, pack(text.replace(b"\t", delimiter).replace(b"\n", line_break)), "log.txt")
     expected = [
@@ -81,7 +84,7 @@ def test_text_formats(tmp_path, pack, delimiter, line_break):
         (b"0", "1970-01-01 00:00:00"),
     ],
 )
-def test_timestamp_formats(tmp_path, text, instant):
+def test_timestamp_formats(tmp_path: Path, text: bytes, instant: str) -> None:
     clean = HEADER + b"1\ta\t" + text + b"\n"
     assert read(written(tmp_path, clean)) == ([("1", "a", instant, None)], {})
     # A bad row sends the block through the careful reader, which must see the same instant.
@@ -92,14 +95,14 @@ def test_timestamp_formats(tmp_path, text, instant):
     "text", [b"", b"later", b"2019-02-30", b"2019-02", b"2019-2-3", b"2019-02-20 25:00", b"20/02/2019", b"-5", b"1e9"]
     + [b"155065747212345678", b"2019-02-201", b"2019-02-20 10:11:12 foo"],
 )  # fmt: skip
-def test_bad_timestamp(tmp_path, text):
+def test_bad_timestamp(tmp_path: Path, text: bytes) -> None:
     rows, bad = read(written(tmp_path, HEADER + b"1\ta\t2019-02-20\n1\ta\t" + text + b"\n"))
     assert len(rows) == 1
     assert list(bad) == [3]
     assert "timestamp" in bad[3] and text.decode() in bad[3]
 
 
-def test_bad_rows_keep_their_lines(tmp_path):
+def test_bad_rows_keep_their_lines(tmp_path: Path) -> None:
     rows, bad = read(
         written(
             tmp_path,
@@ -116,8 +119,8 @@ def test_bad_rows_keep_their_lines(tmp_path):
     assert (bad[8], bad[9]) == ("no user id", "no track id")
 
 
-def test_lines_count_on_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(log, "BLOCK_BYTES", 64)
+def test_lines_count_on_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reader, "BLOCK_BYTES", 64)
     lines = [b"%d\tt%d\t2019-01-01 00:00:%02d\n" % (row % 7, row % 5, row % 60) for row in range(500)]
     for row in (0, 17, 333, 499):
         lines[row] = b"broken\n"
@@ -126,7 +129,7 @@ def test_lines_count_on_across_blocks(tmp_path, monkeypatch):
     assert [row[0] for row in rows] == [str(row % 7) for row in range(500) if lines[row] != b"broken\n"]
 
 
-def test_other_columns_may_hold_anything(tmp_path):
+def test_other_columns_may_hold_anything(tmp_path: Path) -> None:
     text = (
         b'userid\ttimestamp\tartist\ttrack\n1\t2019-01-01T00:00:01Z\t"Weird Al\t7\n2\t2019-01-01T00:00:02Z\t\xff\t8\n'
     )
@@ -135,14 +138,14 @@ def test_other_columns_may_hold_anything(tmp_path):
     assert not bad
 
 
-def test_quotes_in_csv(tmp_path):
+def test_quotes_in_csv(tmp_path: Path) -> None:
     text = b'\xef\xbb\xbfalbum,"track_id", user_id,timestamp\n"a\nb","x, ""y""",1,2019-01-01\nc,z,2,"2019-01-02"\n'
     rows, bad = read(written(tmp_path, text))
     assert [row[:2] for row in rows] == [("1", 'x, "y"'), ("2", "z")]
     assert not bad
 
 
-def test_quotes_in_tsv_are_letters_unless_the_header_has_them(tmp_path):
+def test_quotes_in_tsv_are_letters_unless_the_header_has_them(tmp_path: Path) -> None:
     assert read(written(tmp_path, HEADER + b'1\t"a\t2019-01-01\n'))[0][0][1] == '"a'
     assert read(written(tmp_path, b'"user_id"\t"track_id"\t"timestamp"\n"1"\t"a"\t"2019-01-01"\n'))[0][0][:2] == (
         "1",
@@ -150,7 +153,7 @@ def test_quotes_in_tsv_are_letters_unless_the_header_has_them(tmp_path):
     )
 
 
-def test_counts(tmp_path):
+def test_counts(tmp_path: Path) -> None:
     text = (
         b"user_id,track_id,timestamp,count\n1,a,2019-01-01,3\n1,b,2019-01-01,0\n1,c,2019-01-01,1.5\n1,d,2019-01-01,7\n"
     )
@@ -165,26 +168,26 @@ def test_counts(tmp_path):
 @pytest.mark.parametrize(
     "timestamps",
     [
-        pd.to_datetime(["2019-01-01 10:00", "2019-01-02 00:00", None]),
-        pd.to_datetime(["2019-01-01 11:00+01:00", "2019-01-02 01:00+01:00", None]),
+        pd.to_datetime(["2019-01-01 10:00", "2019-01-02 00:00", "NaT"]),
+        pd.to_datetime(["2019-01-01 11:00+01:00", "2019-01-02 01:00+01:00", "NaT"]),
         [1546336800.0, 1546387200.0, None],
         ["2019-01-01 10:00", "2019-01-02", None],
         pd.array([1546336800000, 1546387200000, None], "Int64"),
     ],
 )
 @pytest.mark.parametrize("users", [[7, 8, 9], ["7", "8", "9"], pd.Categorical(["7", "8", "9"])])
-def test_parquet(tmp_path, timestamps, users):
+def test_parquet(tmp_path: Path, timestamps: pa.Array, users: pa.Array) -> None:
     rows, bad = read(parquet(tmp_path, user_id=users, track_id=["a", "b", "c"], timestamp=timestamps))
     assert rows == [("7", "a", "2019-01-01 10:00:00", None), ("8", "b", "2019-01-02 00:00:00", None)]
     assert list(bad) == [3]
 
 
-def test_parquet_of_wrong_type(tmp_path):
+def test_parquet_of_wrong_type(tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match="'user_id' of .* holds double; it must hold integers or strings"):
         read(parquet(tmp_path, user_id=[1.5], track_id=["a"], timestamp=["2019-01-01"]))
 
 
-def test_missing_column_names_the_ones_found_and_the_key(tmp_path):
+def test_missing_column_names_the_ones_found_and_the_key(tmp_path: Path) -> None:
     path = written(tmp_path, b"user\ttrack_id\ttimestamp\n")
     with pytest.raises(MusicrecError, match=r"no column 'user_id'; .*: user, track_id, timestamp\. .*data.user_column"):
         read(path)
@@ -209,19 +212,19 @@ def test_missing_column_names_the_ones_found_and_the_key(tmp_path):
         (b"BZh91AY&SY" + b"\0" * 40, "truncated or corrupt"),
     ],
 )
-def test_unreadable_file(tmp_path, content, message):
+def test_unreadable_file(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(MusicrecError, match=message) as caught:
         read(written(tmp_path, content))
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match="does not exist.*data.plays="):
         read(tmp_path / "none.tsv")
     with pytest.raises(MusicrecError, match="is a folder"):
         read(tmp_path)
 
 
-def test_timestamps_are_microseconds(tmp_path):
+def test_timestamps_are_microseconds(tmp_path: Path) -> None:
     (batch,) = read_log(written(tmp_path, HEADER + b"1\ta\t2019-01-01\n"), COLUMNS)
     assert batch.timestamps.dtype == np.dtype("datetime64[us]")

@@ -22,6 +22,8 @@ from musicrec.evaluation.significance import ALPHA, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
+_CHANCE_LINE = " Dotted: the chance level, what random lists would reach."
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -87,14 +89,15 @@ def _drawings(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing
 
 def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
     """Yields bars, pairwise effects and ranks of each table; every table has one colour."""
-    ndcg, color = comparison.ndcg, colors(comparison.titles)
+    color = colors(comparison.titles)
     for stem, table, split in comparison.stems():
+        ndcg = comparison.ndcg(split)
         title, rows, pairs = comparison.titles[table], comparison.shown(table, split), comparison.pairs(table, split)
         yield _Drawing(
             f"bars_{stem}",
             f"{ndcg} of each embedding, {title}",
-            f"{ndcg}, mean over users with its 95 % interval.",
-            partial(bars, rows, ndcg, color[table]),
+            f"{ndcg}, mean over users with its 95 % interval.{_CHANCE_LINE if split in comparison.chance else ''}",
+            partial(bars, rows, ndcg, color[table], comparison.chance.get(split, {}).get(ndcg)),
         )
         if len(rows) < 2:
             continue
@@ -118,7 +121,7 @@ def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
 
 def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
     """Yields NDCG against size if there are several sizes; every embedding has one colour in all panels."""
-    ndcg = comparison.ndcg
+    ndcg = comparison.ndcg()
     shown = [comparison.shown(table).dropna(subset=["Size"]) for table in comparison.titles]
     if len({size for rows in shown for size in rows["Size"]}) > 1:
         yield _Drawing(
