@@ -13,9 +13,9 @@ class MusicrecError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or the name of its type if it has no message.
+    r"""Returns the first line of an error's message, or the name of its type if it has no message.
 
-    >>> first_line(ValueError("bad value\\ndetails"))
+    >>> first_line(ValueError("bad value\ndetails"))
     'bad value'
     >>> first_line(EOFError())
     'EOFError'

@@ -7,18 +7,21 @@ and Keyword-to-Caption Augmentation", ICASSP 2023.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints import transformers_model
-from musicrec.embeddings.pretrained.base import Pretrained
-from musicrec.errors import MusicrecError
+from musicrec.embeddings.checkpoints.published import PublishedWeights
+from musicrec.embeddings.pretrained.base import Built, Pretrained
+from musicrec.embeddings.pretrained.layer import Layer
+from musicrec.errors import MusicrecError, demand
 
+_LICENCE = "Apache-2.0"
 # Windows that the network is given at once.
 _WINDOWS_AT_ONCE = 8
 
@@ -32,41 +35,53 @@ class CLAP(Pretrained):
 
     native_rate = 48_000
     same_length = False
-    licence = "Apache-2.0"
-    files = transformers_model.FILES
+    least_samples = 1024  # one window of the Fourier transform
     _net: _AudioSide
 
-    def __init__(self, name: str = "clap", hub: str = "laion/larger_clap_music", **common: Any):
-        """Checks the options; nothing is read.
+    def __init__(
+        self,
+        name: str = "clap",
+        hub: str = "laion/larger_clap_music",
+        revision: str = "main",
+        checkpoint: str | None = None,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        layer_pooling: str = "concat",
+        sample_rate: int | None = None,
+    ):
+        """Keeps the choices; nothing is read yet.
 
         Args:
             name: names the files.
-            hub: repository of the published weights on the Hugging Face hub.
-            common: the keys of every `Pretrained`.
+            hub: repository of the published weights.
+            revision: commit, branch or tag of it.
+            checkpoint: instead of these: folder with config.json, preprocessor_config.json and model.safetensors or
+                pytorch_model.bin.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            layer: only None: the vector is in the space that audio and text share.
+            layer_pooling: has no effect.
+            sample_rate: Hz; None = 48000, and only the model's own is allowed.
         """
-        super().__init__(name, hub, **common)
-        if self.layer is not None:
-            raise MusicrecError(f"embedding.layer={self.layer} is not offered by {name}; allowed: null")
-        self._min_samples = 1024  # of the published model
+        demand("embedding.layer", layer, layer is None, f"null for {name}, whose vectors come after its layers")
+        weights = PublishedWeights(hub, revision, checkpoint, transformers_model.FILES, _LICENCE)
+        super().__init__(name, weights, Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling))
 
-    @property
-    def min_samples(self) -> int:
-        """Returns the shortest wave the model can take, in samples: one window of the Fourier transform."""
-        return self._min_samples
-
-    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
-        """Returns the network on the CPU, the file its weights were read from, and the number of its layers."""
+    def build(self, path: Path) -> Built:
+        """Returns the audio side of a checkpoint in the format of transformers."""
         folder = path if path.is_dir() else path.parent
-        checkpoints.demand(checkpoints.read_config(folder / "config.json"), folder / "config.json", model_type="clap")
+        source = folder / "config.json"
+        checkpoints.check_config(checkpoints.read_config(source), source, model_type="clap")
         self._extractor = transformers_model.read_extractor(folder)
         if self._extractor.sampling_rate != self.sample_rate:
             raise MusicrecError(
                 f"embedding.sample_rate={self.sample_rate} is not the model's; allowed: {self._extractor.sampling_rate}"
             )
-        self._min_samples = self._extractor.fft_window_size
         self._window = int(self._extractor.nb_max_samples)
         model, weights = transformers_model.read_model(path)
-        return _AudioSide(model.get_submodule("audio_model"), model.get_submodule("audio_projection")), weights, 0
+        net = _AudioSide(model.get_submodule("audio_model"), model.get_submodule("audio_projection"))
+        return Built(net, weights, 0, int(self._extractor.fft_window_size))
 
     @torch.inference_mode()
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:

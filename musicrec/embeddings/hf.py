@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.checkpoints import hub as huggingface
 from musicrec.embeddings.checkpoints import transformers_model
+from musicrec.embeddings.checkpoints.published import PublishedWeights
 from musicrec.embeddings.networks.transformers_encoder import TransformersEncoder, encoder_of
-from musicrec.embeddings.pretrained.base import Pretrained
-from musicrec.embeddings.pretrained.pooling import pool_layers
+from musicrec.embeddings.pretrained.base import Built, Pretrained
+from musicrec.embeddings.pretrained.layer import Layer
 from musicrec.errors import MusicrecError, demand
 
+_LICENCE = "that of the repository"
 # Windows that the network is given at once.
 _WINDOWS_AT_ONCE = 8
 
@@ -31,55 +34,68 @@ class HuggingFace(Pretrained):
 
     native_rate = 16_000  # until the model is read
     same_length = False
-    licence = "that of the repository"
-    files = transformers_model.FILES
+    least_samples = 1600
     _net: TransformersEncoder
 
-    def __init__(self, name: str = "hf", hub: str = "openai/whisper-base", window_seconds: float = 30.0, **common: Any):
-        """Checks the options; nothing is read.
+    def __init__(
+        self,
+        name: str = "hf",
+        hub: str = "openai/whisper-base",
+        revision: str = "main",
+        checkpoint: str | None = None,
+        window_seconds: float = 30.0,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        layer_pooling: str = "concat",
+        sample_rate: int | None = None,
+    ):
+        """Keeps the choices; nothing is read yet.
 
         Args:
-            name: names the files.
-            hub: repository of the model on the Hugging Face hub.
+            name: names the files; give each model its own.
+            hub: repository of the model.
+            revision: commit, branch or tag of it.
+            checkpoint: instead of it: folder with config.json, preprocessor_config.json and the weights
+                (model.safetensors, pytorch_model.bin or the former in several files with their index).
             window_seconds: how much of a track the model is given at once, if it takes so much.
-            common: the keys of every `Pretrained`.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            layer: None = the output; 0 = what enters the first layer, 1 = the output of the first, ...; "all".
+            layer_pooling: what "all" becomes: "concat" or "mean".
+            sample_rate: Hz; None = the model's own, and no other is allowed.
         """
-        super().__init__(name, hub, **common)
         demand("embedding.window_seconds", window_seconds, window_seconds >= 0.5, "0.5 or more")
+        weights = PublishedWeights(hub, revision, checkpoint, transformers_model.FILES, _LICENCE)
+        super().__init__(name, weights, Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling))
         self.window_seconds = window_seconds
-        self._asked_rate: int | None = common.get("sample_rate")
-        self._min_samples = self.sample_rate // 10
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides the numbers, as JSON values; the rate is the model's own and known with it."""
-        return super().settings() | {"sample_rate": self._asked_rate, "window_seconds": self.window_seconds}
-
-    @property
-    def min_samples(self) -> int:
-        """Returns the shortest wave the model can take, in samples."""
-        return self._min_samples
+        """Returns those of `Pretrained` and the window; the rate is the one asked for, as the model's is read later."""
+        return super().settings() | {"sample_rate": self.clip.sample_rate, "window_seconds": self.window_seconds}
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
         """Reads the weights and puts the model on a device."""
-        if self.checkpoint is None:  # refused before gigabytes are fetched
-            transformers_model.refuse_remote_code(huggingface.fetch(self.hub, self.revision, self.files[:1]))
+        weights = self.weights
+        if weights.checkpoint is None:  # refused before gigabytes are fetched
+            transformers_model.refuse_remote_code(huggingface.fetch(weights.hub, weights.revision, weights.files[:1]))
         super().load(device, precision)
 
-    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
-        """Returns the network on the CPU, the file its weights were read from, and the number of its layers."""
+    def build(self, path: Path) -> Built:
+        """Returns the encoder of a checkpoint in the format of transformers."""
         folder = path if path.is_dir() else path.parent
         transformers_model.refuse_remote_code(folder)
         extractor = transformers_model.read_extractor(folder)
         rate = int(extractor.sampling_rate)
-        if self._asked_rate not in (None, rate):
-            raise MusicrecError(f"embedding.sample_rate={self._asked_rate} is not the model's; allowed: {rate}, null")
+        asked = self.clip.sample_rate
+        if asked not in (None, rate):
+            raise MusicrecError(f"embedding.sample_rate={asked} is not the model's; allowed: {rate}, null")
         model, weights = transformers_model.read_model(path)
         net = encoder_of(model, extractor, self.window_seconds, weights)
-        if self.layer is not None and not net.depth:
-            raise MusicrecError(f"embedding.layer={self.layer} is not offered by this model; allowed: null")
-        self.native_rate = self.sample_rate = rate
-        self._min_samples = net.min_samples
-        return net, weights, net.depth
+        if self.layer.chosen is not None and not net.depth:
+            raise MusicrecError(f"embedding.layer={self.layer.chosen} is not offered by this model; allowed: null")
+        self.native_rate = rate
+        return Built(net, weights, net.depth, net.min_samples)
 
     @torch.inference_mode()
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:
@@ -96,8 +112,8 @@ class HuggingFace(Pretrained):
             some = [state.float()[real].sum(dim=0) for state in states]
             sums = [one + other for one, other in zip(sums, some, strict=True)] if sums else some
             count += int(real.sum())
-        layer = 0 if self.layer is not None and self.layer != "all" else self.layer
-        return pool_layers(((total / count)[None] for total in sums), layer, self.layer_pooling).cpu().numpy()
+        # Of a single layer there is one sum, and `pool` returns the last vector it is given.
+        return self.layer.pool((total / count)[None] for total in sums).cpu().numpy()
 
     def _windows(self, wave: np.ndarray) -> Iterator[list[np.ndarray]]:
         """Yields the windows of a track, several of one length at once; a rest too short for the model is left out."""
@@ -117,12 +133,8 @@ class HuggingFace(Pretrained):
         together = {name: torch.cat([one[name] for one in features]).to(self._device) for name in features[0]}
         with self._autocast():
             states, output = self._net(together)
-        if self.layer is None:
-            wanted = [output]
-        elif self.layer == "all":
-            wanted = list(states)
-        else:
-            wanted = [states[int(self.layer)]]
+        layer = self.layer.chosen
+        wanted = [output] if layer is None else list(states) if layer == "all" else [states[int(layer)]]
         real = [
             self._net.real(len(window), one, output.shape[1]) for window, one in zip(windows, features, strict=True)
         ]

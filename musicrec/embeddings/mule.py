@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.spectrogram import centre_pad, hann, power_spectrogram
+from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import load as checkpoints
+from musicrec.embeddings.checkpoints.published import PublishedWeights
 from musicrec.embeddings.networks.mule import PUBLISHED, MuleNet
-from musicrec.embeddings.pretrained.base import Pretrained
-from musicrec.errors import MusicrecError
+from musicrec.embeddings.pretrained.base import Built, Pretrained
+from musicrec.embeddings.pretrained.layer import Layer
+from musicrec.errors import MusicrecError, demand
 
+_FILES = (("config.json",), ("model.safetensors",))
+_LICENCE = "CC BY-NC 4.0 (not for commercial use)"
 AMPLITUDES = {"full": 1.0, "half": 0.5}
 # What precedes the network, as published, in the names of `config.json`.
 _FRONT_END: dict[str, Any] = {
@@ -59,40 +65,48 @@ class MULE(Pretrained):
 
     native_rate = 16_000
     same_length = False
-    licence = "CC BY-NC 4.0 (not for commercial use)"
-    files = (("config.json",), ("model.safetensors",))
+    least_samples = 1025  # what reflection at the edges needs
     _net: MuleNet
     _filters: Tensor
 
-    def __init__(self, name: str = "mule", hub: str = "matteospanio/mule", amplitude: str = "full", **common: Any):
-        """Checks the options; nothing is read.
+    def __init__(
+        self,
+        name: str = "mule",
+        hub: str = "matteospanio/mule",
+        revision: str = "main",
+        checkpoint: str | None = None,
+        amplitude: str = "full",
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        layer_pooling: str = "concat",
+        sample_rate: int | None = None,
+    ):
+        """Keeps the choices; nothing is read yet.
 
         Args:
             name: names the files.
-            hub: repository of the weights, converted from the published ones, on the Hugging Face hub.
+            hub: repository of the weights, converted from the published ones.
+            revision: commit, branch or tag of it.
+            checkpoint: instead of these: folder with config.json and model.safetensors.
             amplitude: "full" (samples from -1 to 1) or "half" (as in the original package and the study).
-            common: the keys of every `Pretrained`.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            layer: only None: the network is convolutional, and its output is the vector.
+            layer_pooling: has no effect.
+            sample_rate: only 16000 (or None) makes sense for this model.
         """
-        super().__init__(name, hub, **common)
-        for key, value, allowed in (
-            ("amplitude", amplitude, tuple(AMPLITUDES)),
-            ("layer", self.layer, (None,)),
-            ("sample_rate", self.sample_rate, (self.native_rate,)),
-        ):
-            if value not in allowed:
-                names = ", ".join("null" if one is None else str(one) for one in allowed)
-                raise MusicrecError(f"embedding.{key}={value} is not offered by {name}; allowed: {names}")
+        one_of("amplitude", amplitude, tuple(AMPLITUDES))
+        one_of("sample_rate", sample_rate or self.native_rate, (self.native_rate,))
+        demand("embedding.layer", layer, layer is None, f"null for {name}, which offers only its output")
+        weights = PublishedWeights(hub, revision, checkpoint, _FILES, _LICENCE)
+        super().__init__(name, weights, Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling))
         self.amplitude = amplitude
         self._front_end = _FRONT_END
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides the numbers, as JSON values."""
+        """Returns those of `Pretrained`, and the amplitude."""
         return super().settings() | {"amplitude": self.amplitude}
-
-    @property
-    def min_samples(self) -> int:
-        """Returns the shortest wave the model can take, in samples."""
-        return self._front_end["n_fft"] // 2 + 1  # reflection at the edges needs more than half a window
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
         """Reads the weights and puts the model on a device."""
@@ -102,12 +116,12 @@ class MULE(Pretrained):
         self._window = F.pad(hann(sizes["win_length"]), (rest // 2, rest - rest // 2)).to(self._device)
         self._filters = self._filters.to(self._device)
 
-    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
-        """Returns the network on the CPU, the file its weights were read from, and the number of its layers."""
+    def build(self, path: Path) -> Built:
+        """Returns the network of a checkpoint in the format of the converted weights."""
         weights = checkpoints.find_file(path, "model.safetensors", "*.safetensors") if path.is_dir() else path
         source = weights.with_name("config.json")
         config = PUBLISHED | _FRONT_END | checkpoints.read_config(source)
-        checkpoints.demand(config, source, **_SUPPORTED, sample_rate=self.native_rate)
+        checkpoints.check_config(config, source, **_SUPPORTED, sample_rate=self.native_rate)
         read = checkpoints.tensors(checkpoints.read(weights), weights)
         shape = (config["n_mels"], config["n_fft"] // 2 + 1)
         filters = read.pop(_FILTERS, None)
@@ -123,7 +137,7 @@ class MULE(Pretrained):
         net.fuse(config["ws_eps"])
         self._front_end = {key: config[key] for key in _FRONT_END}
         self._filters = filters.T.contiguous()
-        return net, weights, 0
+        return Built(net, weights, 0, config["n_fft"] // 2 + 1)
 
     @torch.inference_mode()
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from musicrec.audio.clip import Clip
+from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import load as checkpoints
+from musicrec.embeddings.checkpoints.published import PublishedWeights
 from musicrec.embeddings.networks.muq import SAMPLE_RATE, UNUSED, front_end, muq_net
 from musicrec.embeddings.networks.musicfm import N_FFT, MusicFMNet
-from musicrec.embeddings.pretrained.base import TimeMean
+from musicrec.embeddings.pretrained.base import Built, TimeMean
+from musicrec.embeddings.pretrained.layer import Layer
 from musicrec.errors import MusicrecError
+
+FILES = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
+LICENCE = "CC BY-NC 4.0 (not for commercial use)"
 
 
 class MuQ(TimeMean):
@@ -27,33 +33,45 @@ class MuQ(TimeMean):
     """
 
     native_rate = SAMPLE_RATE
-    licence = "CC BY-NC 4.0 (not for commercial use)"
-    files = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
+    least_samples = N_FFT // 2 + 1  # what reflection at the edges needs
     _net: MusicFMNet
 
-    def __init__(self, name: str = "muq", hub: str = "OpenMuQ/MuQ-large-msd-iter", **common: Any):
-        """Checks the options; nothing is read.
+    def __init__(
+        self,
+        name: str = "muq",
+        hub: str = "OpenMuQ/MuQ-large-msd-iter",
+        revision: str = "main",
+        checkpoint: str | None = None,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        layer_pooling: str = "concat",
+        sample_rate: int | None = None,
+    ):
+        """Keeps the choices; nothing is read yet.
 
         Args:
             name: names the files.
-            hub: repository of the published weights on the Hugging Face hub.
-            common: the keys of every `TimeMean`.
+            hub: repository of the published weights.
+            revision: commit, branch or tag of it.
+            checkpoint: instead of these: folder with config.json and model.safetensors or pytorch_model.bin.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            layer: None = the last state; 0 = what enters the first layer, 1 = the output of the first, ...; "all".
+            layer_pooling: what "all" becomes: "concat" or "mean".
+            sample_rate: only 24000 (or None) makes sense for this model.
         """
-        super().__init__(name, hub, **common)
-        only_native_rate(self.sample_rate)
-
-    @property
-    def min_samples(self) -> int:
-        """Returns the shortest wave the model can take, in samples."""
-        return N_FFT // 2 + 1  # reflection at the edges needs more than half a window
+        one_of("sample_rate", sample_rate or self.native_rate, (self.native_rate,))
+        weights = PublishedWeights(hub, revision, checkpoint, FILES, LICENCE)
+        super().__init__(name, weights, Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling))
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
         """Reads the weights and puts the model on a device."""
         refuse_fp16(precision)
         super().load(device, precision)
 
-    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
-        """Returns the network on the CPU, the file its weights were read from, and the number of its layers."""
+    def build(self, path: Path) -> Built:
+        """Returns the network of a checkpoint in the upstream's format."""
         weights = checkpoints.find_file(path, "model.safetensors", "pytorch_model.bin") if path.is_dir() else path
         source = checkpoints.find_file(path, "config.json")
         config = checkpoints.read_config(source)
@@ -67,19 +85,13 @@ class MuQ(TimeMean):
             raise MusicrecError(f"{weights} does not fit this model: missing {error.args[0]}") from None
         checkpoints.fill(net, state, weights, UNUSED)
         net.fuse()
-        return net, weights, len(net.conformer.layers)
+        return Built(net, weights, len(net.conformer.layers), self.least_samples)
 
     def states(self, waves: Tensor) -> Iterator[Tensor]:
         """Yields what enters the first layer and what leaves each, (batch, frames, dim), for waves (batch, samples)."""
         with torch.autocast(waves.device.type, enabled=False):
             spectrum = self._net.spectrum(waves)
         return self._net(spectrum)
-
-
-def only_native_rate(sample_rate: int) -> None:
-    """Refuses any rate but MuQ's."""
-    if sample_rate != SAMPLE_RATE:
-        raise MusicrecError(f"embedding.sample_rate={sample_rate} is not supported; allowed: {SAMPLE_RATE}")
 
 
 def refuse_fp16(precision: str) -> None:

@@ -7,20 +7,22 @@ arXiv:2501.01108, section on MuQ-MuLan.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from musicrec.audio.clip import Clip
+from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import hub as huggingface
 from musicrec.embeddings.checkpoints import load as checkpoints
-from musicrec.embeddings.muq import only_native_rate, refuse_fp16
+from musicrec.embeddings.checkpoints.published import PublishedWeights
+from musicrec.embeddings.muq import FILES, LICENCE, refuse_fp16
 from musicrec.embeddings.networks.muq import SAMPLE_RATE, UNUSED, front_end, muq_net
 from musicrec.embeddings.networks.muq_mulan import AudioTower
 from musicrec.embeddings.networks.musicfm import N_FFT
-from musicrec.embeddings.pretrained.base import Pretrained
-from musicrec.errors import MusicrecError
+from musicrec.embeddings.pretrained.base import Built, Pretrained
+from musicrec.embeddings.pretrained.layer import Layer
+from musicrec.errors import MusicrecError, demand
 
 # Where the configuration of the MuQ within may lie, seen from the folder of the checkpoint.
 _INNER = ("inner_muq_config/config.json", "muq_config.json")
@@ -39,51 +41,57 @@ class MuQMuLan(Pretrained):
 
     native_rate = SAMPLE_RATE
     same_length = False
-    licence = "CC BY-NC 4.0 (not for commercial use)"
-    files = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
+    least_samples = N_FFT // 4 + 1  # the track twice over must be more than half a window, for the reflection
     _net: AudioTower
 
     def __init__(
         self,
         name: str = "muq_mulan",
         hub: str = "OpenMuQ/MuQ-MuLan-large",
+        revision: str = "main",
+        checkpoint: str | None = None,
         muq_config: str | None = None,
-        **common: Any,
+        max_seconds: float | None = None,
+        pad: bool = False,
+        layer: int | str | None = None,
+        layer_pooling: str = "concat",
+        sample_rate: int | None = None,
     ):
-        """Checks the options; nothing is read.
+        """Keeps the choices; nothing is read yet.
 
         Args:
             name: names the files.
-            hub: repository of the published weights on the Hugging Face hub.
-            muq_config: file with the configuration of the MuQ within; None = beside the checkpoint, else from the hub
+            hub: repository of the published weights.
+            revision: commit, branch or tag of it.
+            checkpoint: instead of these: folder with config.json and model.safetensors or pytorch_model.bin.
+            muq_config: file with the configuration of the MuQ inside; None = beside the checkpoint, else from the hub
                 repository that the checkpoint's own configuration names.
-            common: the keys of every `Pretrained`.
+            max_seconds: how much of a track is used, from its start; None = all.
+            pad: zero-pad shorter tracks to `max_seconds`.
+            layer: only None: the vector is in the space that music and text share.
+            layer_pooling: has no effect.
+            sample_rate: only 24000 (or None) makes sense for this model.
         """
-        super().__init__(name, hub, **common)
-        only_native_rate(self.sample_rate)
-        if self.layer is not None:
-            raise MusicrecError(f"embedding.layer={self.layer} is not offered by {name}; allowed: null")
+        one_of("sample_rate", sample_rate or self.native_rate, (self.native_rate,))
+        demand("embedding.layer", layer, layer is None, f"null for {name}, whose vectors come after its layers")
+        weights = PublishedWeights(hub, revision, checkpoint, FILES, LICENCE)
+        super().__init__(name, weights, Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling))
         self.muq_config = muq_config
         self._clip_samples = 10 * SAMPLE_RATE  # of the published model
-
-    @property
-    def min_samples(self) -> int:
-        """Returns the shortest wave the model can take, in samples."""
-        return N_FFT // 4 + 1  # the track twice over must give reflection more than half a window
 
     def load(self, device: str = "cpu", precision: str = "fp32") -> None:
         """Reads the weights and puts the model on a device."""
         refuse_fp16(precision)
         super().load(device, precision)
 
-    def build(self, path: Path) -> tuple[nn.Module, Path, int]:
-        """Returns the network on the CPU, the file its weights were read from, and the number of its layers."""
+    def build(self, path: Path) -> Built:
+        """Returns the network of a checkpoint in the upstream's format."""
         weights = checkpoints.find_file(path, "model.safetensors", "pytorch_model.bin") if path.is_dir() else path
         source = checkpoints.find_file(path, "config.json")
         config = checkpoints.read_config(source)
-        checkpoints.demand(config, source, ("mulan", "audio_model"))
-        checkpoints.demand(config["mulan"], source, ("clip_secs",), sr=SAMPLE_RATE)
-        checkpoints.demand(config["audio_model"], source, ("name",))
+        checkpoints.check_config(config, source, ("mulan", "audio_model"))
+        checkpoints.check_config(config["mulan"], source, ("clip_secs",), sr=SAMPLE_RATE)
+        checkpoints.check_config(config["audio_model"], source, ("name",))
         inner = self._inner_config(source.parent, config["audio_model"]["name"])
         muq = checkpoints.read_config(inner)
         read = checkpoints.tensors(checkpoints.read(weights), weights)
@@ -107,11 +115,11 @@ class MuQMuLan(Pretrained):
         if told != net.depth:
             raise MusicrecError(f"{source}: tf_depth={told}, but the weights have {net.depth} layers")
         depth = len(model.conformer.layers)
-        checkpoints.demand(config["audio_model"], source, use_layer_idx=tuple(range(-depth - 1, depth + 1)))
+        checkpoints.check_config(config["audio_model"], source, use_layer_idx=tuple(range(-depth - 1, depth + 1)))
         checkpoints.fill(net, state, weights, [f"model.{name}" for name in UNUSED], called=_theirs)
         model.fuse()
         self._clip_samples = int(config["mulan"]["clip_secs"] * SAMPLE_RATE)
-        return net, weights, 0
+        return Built(net, weights, 0, self.least_samples)
 
     def _inner_config(self, folder: Path, hub: str) -> Path:
         """Returns the file with the configuration of the MuQ within.

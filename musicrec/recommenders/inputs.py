@@ -15,6 +15,10 @@ from musicrec.data.interactions import SplitData
 VAL_LOSS = "val/loss"
 
 
+_ADAM = partial(torch.optim.Adam, lr=0.001)
+_PLATEAU = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=5)
+
+
 @dataclass(frozen=True)
 class Training:
     """How Lightning trains a recommender; the defaults are those of conf/optimizer/adam.yaml and conf/scheduler.
@@ -28,8 +32,8 @@ class Training:
             of the lists of all val users after each epoch, such as `val/ndcg@50`.
     """
 
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.Adam, lr=0.001)
-    scheduler: Callable[..., Any] | None = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=5)
+    optimizer: Callable[..., torch.optim.Optimizer] = _ADAM
+    scheduler: Callable[..., Any] | None = _PLATEAU
     monitor: str = VAL_LOSS
 
 

@@ -21,7 +21,7 @@ def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callabl
         start: makes a W&B logger from the keywords run, job_type, tags and, for a sweep, group; returns None if W&B is
             off.
     """
-    import wandb  # noqa: PLC0415  takes a second, and is optional
+    import wandb  # takes a second, and is optional
 
     shared = [plot for plot in plots if not plot.name.startswith("curves_")]
     sweeps = {name: run.info.sweep for name, run in comparison.runs.items()}

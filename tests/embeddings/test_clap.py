@@ -145,7 +145,7 @@ def test_bad_files_give_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     safetensors.torch.save_file(state | {name: torch.ones(3, 4)}, weights)
     assert f"wrong shapes: {name} (3, 4) instead of (12, 32)" in complaint()
     weights.write_bytes(weights.read_bytes()[:5000])
-    assert "is damaged or no checkpoint" in complaint()
+    assert "is damaged or not a checkpoint" in complaint()
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     assert 'model_type="bert" is not supported, only "clap"' in complaint()
@@ -161,7 +161,7 @@ def test_bad_files_give_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": 2}, r"embedding\.layer=2 is not offered by clap; allowed: null"),
+        ({"layer": 2}, r"embedding\.layer=2 is invalid; must be null for clap"),
         ({"sample_rate": 44_100}, r"embedding\.sample_rate=44100 is not the model's; allowed: 48000"),
     ],
 )

@@ -282,7 +282,7 @@ def test_bad_files_give_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert complaint(layer=3).startswith("embedding.layer=3 is not offered by hf, whose weights have 2 layers")
+    assert complaint(layer=3).startswith("embedding.layer=3 does not exist in hf, whose weights have 2 layers")
     assert "embedding.sample_rate=44100 is not the model's; allowed: 16000, null" in complaint(sample_rate=44_100)
     name = "encoder.layers.1.attention.k_proj.weight"
     safetensors.torch.save_file({key: value for key, value in state.items() if key != name}, weights)
@@ -292,7 +292,7 @@ def test_bad_files_give_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     safetensors.torch.save_file({"other.weight": torch.ones(3)}, weights)
     assert "does not fit this model: missing" in complaint()
     weights.write_bytes(b"\x00" * 100)
-    assert "is damaged or no checkpoint" in complaint()
+    assert "is damaged or not a checkpoint" in complaint()
     (tmp_path / "config.json").write_text(json.dumps(settings | {"model_type": "nothing"}))
     assert "transformers has no model of model_type=nothing" in complaint()
     (tmp_path / "preprocessor_config.json").write_text('{"feature_extractor_type": "Nothing"}')

@@ -169,7 +169,7 @@ def test_other_tensors_are_refused_by_name(
 def test_bad_files_give_one_line(checkpoint: Path) -> None:
     path = checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:200_000])
-    with pytest.raises(MusicrecError, match="is damaged or no checkpoint .*: fetch it again$"):
+    with pytest.raises(MusicrecError, match="is damaged or not a checkpoint .*; fetch it again$"):
         MULE(checkpoint=str(checkpoint)).load()
     shutil.copyfile(DATA / "muq" / "checkpoint" / "model.safetensors", path)
     with pytest.raises(MusicrecError, match=r"does not fit this model: missing frontend\.mel_fb$"):
@@ -189,9 +189,9 @@ def test_bad_files_give_one_line(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"amplitude": "double"}, "embedding.amplitude=double is not offered by mule; allowed: full, half"),
-        ({"layer": 2}, "embedding.layer=2 is not offered by mule; allowed: null"),
-        ({"sample_rate": 44_100}, "embedding.sample_rate=44100 is not offered by mule; allowed: 16000"),
+        ({"amplitude": "double"}, "embedding.amplitude=double is invalid; must be full or half"),
+        ({"layer": 2}, "embedding.layer=2 is invalid; must be null for mule"),
+        ({"sample_rate": 44_100}, "embedding.sample_rate=44100 is invalid; must be 16000"),
     ],
 )
 def test_wrong_options_name_the_allowed_values(options: dict[str, Any], message: str) -> None:

@@ -98,7 +98,7 @@ def test_the_inner_configuration_may_lie_elsewhere(checkpoint: Path, place: str)
     target = checkpoint.parent / place
     target.parent.mkdir(exist_ok=True)
     (checkpoint.parent / "inner_muq_config" / "config.json").rename(target)
-    given = {"muq_config": str(target)} if place == "elsewhere.json" else {}
+    given: dict[str, Any] = {"muq_config": str(target)} if place == "elsewhere.json" else {}
     loaded = MuQMuLan(checkpoint=str(checkpoint), **given)
     loaded.load()
     np.testing.assert_array_equal(loaded.embed([INPUTS["short"]]), model().embed([INPUTS["short"]]))
@@ -167,7 +167,7 @@ def test_bad_files_give_one_line(checkpoint: Path) -> None:
     path = checkpoint / "model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:200_000])
-    with pytest.raises(MusicrecError, match="is damaged or no checkpoint .*: fetch it again$"):
+    with pytest.raises(MusicrecError, match="is damaged or not a checkpoint .*; fetch it again$"):
         MuQMuLan(checkpoint=str(checkpoint)).load()
     shutil.copyfile(DATA / "muq" / "checkpoint" / "model.safetensors", path)
     with pytest.raises(MusicrecError, match=r"does not fit this model: unexpected model\."):
@@ -180,8 +180,8 @@ def test_bad_files_give_one_line(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": 2}, r"embedding\.layer=2 is not offered by muq_mulan; allowed: null"),
-        ({"sample_rate": 16_000}, r"embedding\.sample_rate=16000 is not supported; allowed: 24000"),
+        ({"layer": 2}, r"embedding\.layer=2 is invalid; must be null for muq_mulan"),
+        ({"sample_rate": 16_000}, r"embedding\.sample_rate=16000 is invalid; must be 24000"),
     ],
 )
 def test_wrong_options_name_the_allowed_values(options: dict[str, Any], message: str) -> None:

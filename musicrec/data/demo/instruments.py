@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def _pluck(damping: float, pick: float) -> Instrument:
         rounds = -(-samples // period)
         tone = np.empty((rounds, period), dtype=np.float32)
         tone[0] = string
-        for this, following in zip(tone[:-1], tone[1:], strict=True):
+        for this, following in pairwise(tone):
             np.add(this[1:], this[:-1], out=following[1:])
             following[0] = this[0] + this[-1]
             following *= factor

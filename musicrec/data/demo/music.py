@@ -7,6 +7,7 @@ progression, melody, balance of the parts and recording quality.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -214,7 +215,7 @@ def _chord_root(piece: Piece, step: int) -> int:
 def _strokes(pattern: str, steps: int) -> list[tuple[int, int]]:
     """Returns (sixteenth, sixteenths to the next) of each note of a repeated pattern within `steps` sixteenths."""
     strokes = [step for step in range(steps + len(pattern)) if pattern[step % len(pattern)] != "."]
-    return [(step, after - step) for step, after in zip(strokes, strokes[1:], strict=False) if step < steps]
+    return [(step, after - step) for step, after in pairwise(strokes) if step < steps]
 
 
 def _play_chords(mix: _Mix, piece: Piece, rng: np.random.Generator) -> None:

@@ -2,7 +2,6 @@
 
 Nothing in a file is executed: safetensors hold tensors only, torch reads the others with `weights_only=True`, and if it
 refuses because a training program left objects of its own beside the tensors, `torch_file` reads the tensors alone.
-(torch's own way, `safe_globals`, must import what the file names, and cannot list the names in files from before 1.6.)
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ def read(path: Path) -> dict[str, Any]:
             file = TorchFile(path)
             content = file.filled(file.content)
             log.info("%s holds objects besides its tensors; they were skipped", path)
-    except _DAMAGE + (SafetensorError,) as error:
+    except (*_DAMAGE, SafetensorError) as error:
         raise MusicrecError(f"{path} is damaged or not a checkpoint ({first_line(error)}); fetch it again") from None
     if not isinstance(content, dict):
         raise MusicrecError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")

@@ -47,17 +47,17 @@ def front_end(config: dict[str, Any], source: Path) -> dict[str, Tensor]:
     Raises:
         MusicrecError: something is missing or not supported.
     """
-    checkpoints.demand(
+    checkpoints.check_config(
         config, source, _NEEDED, is_flash=False, n_mels=_BANDS, label_rate=tuple(_STRIDES), features=(["melspec_2048"],)
     )
-    checkpoints.demand(
+    checkpoints.check_config(
         config["w2v2_config"],
         source,
         ("num_attention_heads",),
         position_embeddings_type="rotary",
         hidden_act=("swish", "silu"),
     )
-    checkpoints.demand(config["stat"], source, _STATISTICS)
+    checkpoints.check_config(config["stat"], source, _STATISTICS)
     tensors = {"window": hann(N_FFT), "filters": htk_filters(SAMPLE_RATE, N_FFT, _BANDS)}
     return tensors | {ours: torch.tensor(float(config["stat"][key])) for key, ours in _STATISTICS.items()}
 

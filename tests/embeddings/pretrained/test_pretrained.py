@@ -23,23 +23,27 @@ from musicrec.embeddings.pretrained.base import Pretrained
 from musicrec.workspace import TrackIndex, Workspace
 from tests.embeddings.golden_cases import DATA, arrays
 
-# Option -> folder with inputs.npz, checkpoint, golden.npz, sample rate, key of the golden vector, tolerance.
+ABC = ("a", "b", "c")
+# Option -> folder with inputs.npz, checkpoint, golden.npz, sample rate, key of the golden vector, tolerance, cases.
 MODELS = {
-    "mert": ("mert/v1_330m", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5),
-    "mert_95m": ("mert/v1_95m", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5),
-    "music2vec": ("music2vec", "checkpoint", "golden.npz", 16_000, "pooled", 1e-5),
-    "encodecmae": ("encodecmae", "v1", "v1/golden.npz", 24_000, "time_mean", 2e-5),
-    "musicfm_mean": ("musicfm", "checkpoint", "golden.npz", 24_000, "pooled_time_mean", 1e-4),
+    "mert": ("mert/v1_330m", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5, ABC),
+    "mert_95m": ("mert/v1_95m", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5, ABC),
+    "music2vec": ("music2vec", "checkpoint", "golden.npz", 16_000, "pooled", 1e-5, ABC),
+    "encodecmae": ("encodecmae", "v1", "v1/golden.npz", 24_000, "time_mean", 2e-5, ("a", "b")),
+    "musicfm_mean": ("musicfm", "checkpoint", "golden.npz", 24_000, "pooled_time_mean", 1e-4, ("a", "b")),
+    "muq": ("muq", "checkpoint", "golden.npz", 24_000, "pooled", 1e-5, ABC),
+    "muq_mulan": ("muq_mulan", "checkpoint", "golden.npz", 24_000, "embedding", 2e-6, ("multi", "short", "tiny")),
+    "mule": ("mule", "checkpoint", "golden.npz", 16_000, "embedding", 2e-4, ("b", "long", "short", "tiny")),
 }
+WITHOUT_LAYERS = ("muq_mulan", "mule")
 
 
 @pytest.mark.parametrize("option", MODELS)
 def test_extraction_of_files_gives_the_upstream_s_numbers(
     compose: Callable[..., DictConfig], tmp_path: Path, option: str
 ) -> None:
-    folder, checkpoint, golden, rate, key, limit = MODELS[option]
+    folder, checkpoint, golden, rate, key, limit, cases = MODELS[option]
     inputs, expected = arrays(DATA / folder / "inputs.npz"), arrays(DATA / folder / golden)
-    cases = [case for case in ("a", "b", "c") if case in inputs]
     (tmp_path / "music").mkdir()
     for case in cases:
         soundfile.write(tmp_path / "music" / f"{case}.wav", inputs[case], rate, subtype="FLOAT")
@@ -48,7 +52,7 @@ def test_extraction_of_files_gives_the_upstream_s_numbers(
     embedding = instantiate(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
     assert isinstance(embedding, Pretrained)
     files = scan(tmp_path / "music")
-    workspace, tracks = Workspace(tmp_path / "workspace"), TrackIndex(cases)
+    workspace, tracks = Workspace(tmp_path / "workspace"), TrackIndex(list(cases))
     report = extract(embedding, workspace, tracks, files, device="cpu", num_workers=0)
     assert not report.failed
     table = embedding.table(workspace, tracks)
@@ -62,7 +66,14 @@ def test_extraction_of_files_gives_the_upstream_s_numbers(
 
 @pytest.mark.parametrize(
     ("option", "samples"),
-    [("mert", 720_000), ("mert_95m", 720_000), ("music2vec", 480_000), ("musicfm", 720_000), ("musicfm_mean", 720_000)],
+    [
+        ("mert", 720_000),
+        ("mert_95m", 720_000),
+        ("music2vec", 480_000),
+        ("musicfm", 720_000),
+        ("musicfm_mean", 720_000),
+        ("muq", 720_000),
+    ],
 )
 def test_clips_are_cut_and_padded_to_thirty_seconds(
     compose: Callable[..., DictConfig], option: str, samples: int
@@ -76,9 +87,10 @@ def test_clips_are_cut_and_padded_to_thirty_seconds(
 
 @pytest.mark.parametrize("option", MODELS)
 def test_several_threads_may_embed_at_once(compose: Callable[..., DictConfig], option: str) -> None:
-    folder, checkpoint, *_ = MODELS[option]
-    wave = arrays(DATA / folder / "inputs.npz")["b"]
-    whole = ("embedding.max_seconds=null", "embedding.pad=false", "embedding.layer=all")
+    folder, checkpoint, *_, cases = MODELS[option]
+    wave = arrays(DATA / folder / "inputs.npz")[cases[1]]
+    layer = "null" if option in WITHOUT_LAYERS else "all"
+    whole = ("embedding.max_seconds=null", "embedding.pad=false", f"embedding.layer={layer}")
     path = DATA / folder / checkpoint
     embedding = instantiate(compose(f"embedding={option}", f"embedding.checkpoint={path}", *whole).embedding)
     embedding.load()
