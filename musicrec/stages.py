@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> float | None:
             f"{workspace.split('train')} is missing: make it with: python prepare.py data={source.name} data.plays=FILE"
         )
     tracks = TrackIndex.load(workspace.track_index)
-    return train_run(cfg, workspace, tracks, SplitData.load(workspace, tracks), embedding)
+    return train_run(cfg, workspace, tracks, SplitData.load(workspace, tracks, source.candidates), embedding)
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -68,13 +68,16 @@ def evaluate(cfg: DictConfig) -> None:
     from functools import partial
 
     from musicrec.evaluation.comparison import compare
+    from musicrec.evaluation.protocols.cutoffs import Cutoffs
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
     from musicrec.tracking.wandb_summary import log_comparison
 
     workspace = _workspace(cfg)
-    comparison = compare(workspace, int(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity)
+    comparison = compare(
+        workspace, Cutoffs.of(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity
+    )
     if cfg.inspect.user is not None:
         _inspect(cfg, workspace, comparison)
         return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,18 @@ import pandas as pd
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.split_files import REMEDY, read_split
 from musicrec.data.splits import SPLITS
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 from musicrec.files import parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace
 
 COLD = "cold_test"
+
+# Which tracks a list is drawn from: those of train, those that nobody played in train, or both.
+Pool = Literal["warm", "cold", "all"]
+# Values of `data.candidates`.
+CANDIDATES = ("separate", "mixed")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,24 +125,35 @@ class SplitData:
     """The split files that train.py and evaluate.py read.
 
     Attributes:
-        train: the training interactions; the candidates include the tracks of cold_test if that split exists.
+        train: the training interactions.
         truth: held-out pairs by split name ("val", "test"; hot_cold: "val", "hot_test", "cold_test"), as frames with
             the columns user_id, track_id (idx), timestamp, count.
         split: the value of `data.split` with which the files were made.
+        cold: (cold,) int64 sorted track idx of cold_test, none of which is in train; they may be recommended, too.
+        candidates: `separate`: cold_test has lists of cold tracks alone and the other splits lists without any;
+            `mixed`: one list of all tracks.
     """
 
     train: Interactions
     truth: dict[str, pd.DataFrame]
     split: str = "temporal"
+    cold: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    candidates: str = "separate"
 
     @classmethod
-    def load(cls, workspace: Workspace, tracks: TrackIndex) -> SplitData:
+    def load(cls, workspace: Workspace, tracks: TrackIndex, candidates: str = "separate") -> SplitData:
         """Loads data/{train,val,test}.pqt, or data/{train,val,hot_test,cold_test}.pqt.
+
+        Args:
+            workspace: has the files.
+            tracks: the track index.
+            candidates: what lists are drawn from where there are cold tracks, see the attribute.
 
         Raises:
             MusicrecError: if a file is missing or unreadable, lacks a column, was made with another track index,
                 or if the files do not belong together.
         """
+        demand("data.candidates", candidates, candidates in CANDIDATES, " or ".join(CANDIDATES))
         train = read_split(workspace.split("train"), tracks)
         settings = parquet_metadata(workspace.split("train")).get("settings")
         split = _split_of(settings, workspace)
@@ -145,17 +164,29 @@ class SplitData:
                 f"make them again: {REMEDY}"
             )
         interactions = Interactions.from_frame(train, len(tracks))
-        if COLD in truth:
-            cold = truth[COLD][TRACK].to_numpy(np.int64)
-            interactions = replace(interactions, candidates=np.union1d(interactions.candidates, cold))
-        return cls(interactions, truth, split)
+        cold = np.unique(truth[COLD][TRACK].to_numpy(np.int64)) if COLD in truth else np.empty(0, dtype=np.int64)
+        played = np.isin(cold, interactions.candidates)
+        if played.any():
+            log.warning(
+                "%d of the %d tracks of %s are in train, so they are not cold: cold_test lists leave them out",
+                played.sum(),
+                len(cold),
+                workspace.split(COLD),
+            )
+        return cls(interactions, truth, split, cold[~played], candidates)
 
     def without_items(self, missing: np.ndarray) -> SplitData:
-        """Returns the data whose training part lacks the tracks without an embedding; the truth stays.
+        """Returns the data whose training part and cold tracks lack those without an embedding; the truth stays.
 
         See `Interactions.without_items`.
         """
-        return replace(self, train=self.train.without_items(missing))
+        return replace(self, train=self.train.without_items(missing), cold=self.cold[~missing[self.cold]])
+
+    def pool(self, name: str) -> Pool:
+        """Returns which tracks the lists for a held-out split are drawn from."""
+        if self.candidates == "mixed" and COLD in self.truth:
+            return "all"
+        return "cold" if name == COLD else "warm"
 
     @property
     def sequential(self) -> bool:

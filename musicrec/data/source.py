@@ -24,6 +24,7 @@ class DataSource:
         audio_dir: str | Path | None = None,
         plays: str | Path | Sequence[str | Path] | None = None,
         split: str = "temporal",
+        candidates: str = "separate",
         start: str = "auto",
         test: str = "auto",
         end: str | None = None,
@@ -50,6 +51,8 @@ class DataSource:
             plays: the listening log: .tsv, .csv, .json (plain, .gz, .bz2, .zst), .parquet, an export's .zip, a folder
                 of these, a pattern such as endsong_*.json, or several in a list. None: not known yet.
             split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
+            candidates: which tracks lists are drawn from if the split has cold tracks: `separate` lists of warm and of
+                cold tracks, or `mixed` lists of both (musicrec/data/interactions.py).
             start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the
                 first play). hot_cold always trains on the year before `test`.
             test: first instant of the held-out period; `auto` = the last month of the log.
@@ -79,6 +82,7 @@ class DataSource:
         self.audio_dir = _path(audio_dir)
         self.plays = _paths(plays)
         self.split = split
+        self.candidates = candidates
         self.start = str(start)
         self.test = str(test)
         self.end = None if end is None else str(end)

@@ -41,10 +41,10 @@ def read_split(
     try:
         present = pq.read_schema(path).names
         if absent := [column for column in columns if column not in present]:
-            raise MusicrecError(f"{path} lacks the column {', '.join(absent)}: make it again with {REMEDY}")
+            raise MusicrecError(f"{path} lacks the column {', '.join(absent)}; make it again: {REMEDY}")
         if tracks is not None:
             tracks.check(parquet_metadata(path), path, REMEDY)
         return pd.read_parquet(path, columns=[*columns, *(column for column in optional if column in present)])
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = first_line(error).split(". ")[0].rstrip(".")
-        raise MusicrecError(f"{path} cannot be read ({reason}): make it again with {REMEDY}") from error
+        raise MusicrecError(f"{path} cannot be read ({reason}); make it again: {REMEDY}") from error

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.evaluation.metrics import metric_columns
+from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.results import Scores, shown_rows, user_scores
 from musicrec.evaluation.significance import ALPHA, PAIRED, holm, paired_tests
 from musicrec.evaluation.truth import VAL
@@ -34,7 +35,11 @@ def bar_rows(results: pd.DataFrame, table: str | None, split: str) -> pd.DataFra
 
 
 def against_bar(
-    results: pd.DataFrame, tables: Sequence[str], scores: Mapping[str, Scores], splits: Sequence[str], k: int
+    results: pd.DataFrame,
+    tables: Sequence[str],
+    scores: Mapping[str, Scores],
+    splits: Sequence[str],
+    cutoffs: Cutoffs,
 ) -> pd.DataFrame:
     """Returns the paired tests of every embedding that a table shows against the table's bar.
 
@@ -46,7 +51,7 @@ def against_bar(
         tables: names of tables.
         scores: run name to per-user metrics.
         splits: the test splits.
-        k: cutoff of the metrics.
+        cutoffs: of the metrics.
     """
     frames = [pd.DataFrame(columns=[*COLUMNS])]
     for split in splits:
@@ -54,7 +59,7 @@ def against_bar(
             rows, bars = shown_rows(results, table, split), bar_rows(results, table, split)
             if not len(rows) or not len(bars):
                 continue
-            for metric in metric_columns(k):
+            for metric in metric_columns(cutoffs.at(split)):
                 bar = scores[bars.iloc[0]["run"]][split][metric].to_numpy()
                 own = np.stack(list(user_scores(rows, scores, split, metric).values()), axis=1)
                 tests = paired_tests(own, np.repeat(bar[:, None], own.shape[1], axis=1))

@@ -30,27 +30,23 @@ class Listening:
         users: number of users.
         popularity: (tracks,) share of the users who played the track.
         profiles: user id to the mean popularity of the tracks the user played.
-        candidates: track idx that may be recommended.
     """
 
     users: int
     popularity: np.ndarray
     profiles: pd.Series
-    candidates: np.ndarray
 
     @classmethod
-    def from_train(cls, train: pd.DataFrame, more: np.ndarray | None = None) -> Listening:
+    def from_train(cls, train: pd.DataFrame) -> Listening:
         """Returns the facts of the train split: distinct (user_id, track_id) pairs.
 
         Args:
             train: columns user_id, track_id.
-            more: further candidates, e.g. the tracks of cold_test.
         """
         users = int(train[USER].nunique())
         popularity = np.bincount(train[TRACK]) / max(users, 1)
         profiles = pd.Series(popularity[train[TRACK]], index=train[USER]).groupby(level=0).mean()
-        candidates = np.union1d(train[TRACK], more if more is not None else [])
-        return cls(users, popularity, profiles, candidates)
+        return cls(users, popularity, profiles)
 
     def shares(self, items: np.ndarray) -> np.ndarray:
         """Returns the popularity of each list entry: 0 for a track nobody played, NaN after the end of a list."""
@@ -66,17 +62,23 @@ class BeyondAccuracy:
     the smallest audio embedding in the workspace; NaN if there is none.
     """
 
-    def __init__(self, workspace: Workspace, space: str | None = None, more: np.ndarray | None = None):
-        self.listening = Listening.from_train(read_split(workspace.split("train"), columns=PAIR), more)
+    def __init__(self, workspace: Workspace, space: str | None = None):
+        self.listening = Listening.from_train(read_split(workspace.split("train"), columns=PAIR))
         path = _space(workspace, space)
         self.space = path.stem if path else None
         self._vectors = np.load(path, mmap_mode="r", allow_pickle=False) if path else None
 
-    def measure(self, lists: RankedLists, k: int) -> dict[str, float]:
-        """Returns the metrics by column name, e.g. `Coverage@50`."""
+    def measure(self, lists: RankedLists, k: int, candidates: np.ndarray) -> dict[str, float]:
+        """Returns the metrics by column name, e.g. `Coverage@50`.
+
+        Args:
+            lists: those of a run.
+            k: to which they are cut.
+            candidates: track idx that they are drawn from.
+        """
         items = lists.items
         values = (
-            coverage(items, self.listening.candidates),
+            coverage(items, candidates),
             _nanmean(novelty(items, self.listening)),
             popularity_lift(items, lists.users, self.listening),
             _nanmean(diversity(items, self._vectors)) if self._vectors is not None else float("nan"),

@@ -10,12 +10,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicrec.columns import TRACK, USER
+from musicrec.columns import USER
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.bars import against_bar, bar_rows
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
-from musicrec.evaluation.results import Scores, result_row, results_frame, shown_rows, table_order, user_scores
+from musicrec.evaluation.protocols.catalogue import Catalogue
+from musicrec.evaluation.protocols.cutoffs import Cutoffs
+from musicrec.evaluation.results import (
+    Scores,
+    deciding_scores,
+    result_row,
+    results_frame,
+    shown_rows,
+    table_order,
+    user_scores,
+)
 from musicrec.evaluation.runs import Run, find_runs
 from musicrec.evaluation.scoring import score_run, split_rows
 from musicrec.evaluation.seed_means import seed_means
@@ -34,7 +44,7 @@ class Comparison:
     """Everything that evaluate.py found.
 
     Attributes:
-        k: the cutoff of the metrics.
+        k: the cutoffs of the metrics.
         splits: the test splits, the main one first: ["test"], or ["hot_test", "cold_test"].
         runs: the scored runs by name.
         scores: run name to split (val included) to per-user metrics.
@@ -49,11 +59,12 @@ class Comparison:
         bars: one row per embedding shown in a table, split and metric: its paired test against the table's bar, the
             best recommender without audio (`bars.against_bar`).
         seeds: one row per setting and test split (`seed_means`).
+        chance: test split to the expected metrics of random lists (`chance_level`); empty without train.
         diversity_space: the embedding in which diversity is measured, None if there is none.
         warnings: one line per file that was skipped.
     """
 
-    k: int
+    k: Cutoffs
     splits: list[str]
     runs: dict[str, Run]
     scores: dict[str, Scores]
@@ -63,18 +74,17 @@ class Comparison:
     significance: pd.DataFrame
     bars: pd.DataFrame
     seeds: pd.DataFrame
+    chance: dict[str, dict[str, float]]
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
-    @property
-    def metrics(self) -> list[str]:
-        """Returns the five column names, NDCG last."""
-        return metric_columns(self.k)
+    def metrics(self, split: str | None = None) -> list[str]:
+        """Returns the five column names of a split (the main one), NDCG last."""
+        return metric_columns(self.k.at(split or self.splits[0]))
 
-    @property
-    def ndcg(self) -> str:
-        """Returns the column that decides what is better."""
-        return f"NDCG@{self.k}"
+    def ndcg(self, split: str | None = None) -> str:
+        """Returns the column that decides what is better on a split (the main one)."""
+        return self.k.ndcg(split or self.splits[0])
 
     def shown(self, table: str | None, split: str | None = None) -> pd.DataFrame:
         """Returns the rows of `results` that a table shows (None: runs of no table), the best first.
@@ -95,11 +105,11 @@ class Comparison:
     def per_user(self, table: str, split: str | None = None, metric: str | None = None) -> dict[str, np.ndarray]:
         """Returns row name to (users,) scores of the runs that a table shows; the same users in the same order."""
         split = split or self.splits[0]
-        return user_scores(self.shown(table, split), self.scores, split, metric or self.ndcg)
+        return user_scores(self.shown(table, split), self.scores, split, metric or self.ndcg(split))
 
     def pairs(self, table: str, split: str | None = None, metric: str | None = None) -> pd.DataFrame:
         """Returns the rows of `significance` of a table, split (the main one) and metric (NDCG)."""
-        chosen = {"table": table, "split": split or self.splits[0], "metric": metric or self.ndcg}
+        chosen = {"table": table, "split": split or self.splits[0], "metric": metric or self.ndcg(split)}
         rows = self.significance
         for column, value in chosen.items():
             rows = rows[rows[column] == value]
@@ -114,7 +124,7 @@ class Comparison:
                     yield stem, table, split
 
 
-def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str | None = None) -> Comparison:
+def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diversity: str | None = None) -> Comparison:
     """Returns the comparison of all runs in preds/; writes metrics/, the tables and three more .csv (`_write`).
 
     Of several runs with one recommender and embedding a table shows the best by NDCG on val (chosen on test, the best
@@ -122,23 +132,24 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
 
     Args:
         workspace: needs data/ and preds/ only.
-        k: cutoff of the metrics.
+        k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples for the intervals; 0 = Student's t.
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
 
     Raises:
         MusicrecError: no test data, or nothing in preds/ that can be scored.
     """
-    truth = load_truth(workspace)
+    truth, cutoffs = load_truth(workspace), Cutoffs.of(k)
+    cutoffs.check(truth)
     found = find_runs(workspace)
-    cold = truth["cold_test"][TRACK].to_numpy() if "cold_test" in truth else None
-    beyond = BeyondAccuracy(workspace, diversity, cold) if workspace.split("train").is_file() else None
+    catalogue = Catalogue.load(workspace, truth, found)
+    beyond = BeyondAccuracy(workspace, diversity) if catalogue else None
     scores: dict[str, Scores] = {}
     rows: list[dict[str, object]] = []
     warnings = list(found.skipped)
     for run in found:
         try:
-            scores[run.name], run_rows = _score(workspace, run, truth, beyond, k, bootstrap)
+            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap)
         except (MusicrecError, OSError, ValueError) as error:
             warnings.append(f"{run.path.name}: {error}")
         else:
@@ -152,19 +163,20 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
         )
     runs = {run.name: run for run in found if run.name in scores}
     splits = [split for split in truth if split != VAL and any(split in run_scores for run_scores in scores.values())]
-    results = results_frame(rows, splits, k)
-    order = table_order(results, splits, f"NDCG@{k}")
+    results = results_frame(rows, splits, cutoffs)
+    order = table_order(results.assign(ndcg=deciding_scores(results, cutoffs)), splits, "ndcg")
     comparison = Comparison(
-        k=k,
+        k=cutoffs,
         splits=splits,
         runs=runs,
         scores=scores,
         results=results,
         titles={table: found.families.title(table, _recommenders(results, table)) for table in order},
-        tables=_tables(results, order, splits, k),
-        significance=_significance(results, order, scores, splits, k),
-        bars=against_bar(results, order, scores, splits, k),
-        seeds=seed_means(results, runs, metric_columns(k)),
+        tables=_tables(results, order, splits, cutoffs),
+        significance=_significance(results, order, scores, splits, cutoffs),
+        bars=against_bar(results, order, scores, splits, cutoffs),
+        seeds=seed_means(results, runs, cutoffs.columns(splits)),
+        chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -181,35 +193,50 @@ def _score(
     workspace: Workspace,
     run: Run,
     truth: Mapping[str, pd.DataFrame],
+    catalogue: Catalogue | None,
     beyond: BeyondAccuracy | None,
-    k: int,
+    cutoffs: Cutoffs,
     bootstrap: int,
 ) -> tuple[Scores, list[dict[str, object]]]:
     """Returns a run's scores and its rows of results, one per test split; writes its metrics files."""
     predictions = run.predictions()
-    scores = score_run(workspace, run.name, truth, predictions, k, {} if run.foreign else run.info.to_json())
+    scores = score_run(workspace, run.name, truth, predictions, cutoffs, {} if run.foreign else run.info.to_json())
     if not scores.keys() - {VAL}:
         raise MusicrecError("its column split names no test split of data/*.pqt")
     rows = []
     for split in (split for split in scores if split != VAL):
-        row = result_row(run, split, scores, k, bootstrap)
+        row = result_row(run, split, scores, cutoffs, bootstrap)
         lists = split_rows(predictions, split)
-        if beyond is not None and lists is not None:
-            row |= beyond.measure(ranked_lists(truth[split], lists, k), k)
-        if lists is not None and len(lists) and lists.groupby(USER).size().max() < k:
-            log.warning(
-                "eval.k=%d: all lists of %s (%s) are shorter; train with eval.top_k of at least k", k, run.name, split
-            )
+        if beyond is not None and catalogue is not None and lists is not None:
+            k = cutoffs.at(split)
+            row |= beyond.measure(ranked_lists(truth[split], lists, k), k, catalogue.candidates(split))
+        if lists is not None and len(lists):
+            _warn_of_short_lists(run, split, lists, cutoffs.at(split), catalogue)
         rows.append(row)
     return scores, rows
 
 
+def _warn_of_short_lists(run: Run, split: str, lists: pd.DataFrame, k: int, catalogue: Catalogue | None) -> None:
+    """Warns if no list of a run is as long as k, and says whether longer ones are possible."""
+    longest = int(lists.groupby(USER).size().max())
+    if longest >= k:
+        return
+    tracks = len(catalogue.candidates(split)) if catalogue else k
+    if tracks < k:
+        remedy = f"only {tracks} tracks may be recommended there; choose eval.k={{{split}:{tracks}}} or less"
+    else:
+        remedy = "train with eval.top_k of at least k"
+    log.warning("eval.k=%d: all lists of %s (%s) are shorter, at most %d; %s", k, run.name, split, longest, remedy)
+
+
 def _stem(table: str, split: str, splits: Sequence[str]) -> str:
-    """Returns the file stem of a table: its name, with the split unless that is the main one."""
-    return table if split == splits[0] else f"{table}_{split}"
+    """Returns the file stem of a table: its name, then the split unless that is the main one."""
+    return table if split == splits[0] else f"{table}_{split.removesuffix('_test')}"
 
 
-def _tables(results: pd.DataFrame, order: Sequence[str], splits: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
+def _tables(
+    results: pd.DataFrame, order: Sequence[str], splits: Sequence[str], cutoffs: Cutoffs
+) -> dict[str, pd.DataFrame]:
     """Returns file stem to the frame of a comparison table, the recommenders without audio among its rows."""
     tables = {}
     for split in splits:
@@ -217,22 +244,22 @@ def _tables(results: pd.DataFrame, order: Sequence[str], splits: Sequence[str], 
             rows = shown_rows(results, table, split)
             if len(rows):
                 rows = pd.concat([rows, bar_rows(results, table, split)]).sort_values(
-                    f"NDCG@{k}", ascending=False, kind="stable"
+                    cutoffs.ndcg(split), ascending=False, kind="stable"
                 )
-                columns = rows.set_index("row")[[*metric_columns(k), "Size"]]
+                columns = rows.set_index("row")[[*metric_columns(cutoffs.at(split)), "Size"]]
                 tables[_stem(table, split, splits)] = columns.rename_axis("embedding")
     return tables
 
 
 def _significance(
-    results: pd.DataFrame, order: Sequence[str], scores: Mapping[str, Scores], splits: Sequence[str], k: int
+    results: pd.DataFrame, order: Sequence[str], scores: Mapping[str, Scores], splits: Sequence[str], cutoffs: Cutoffs
 ) -> pd.DataFrame:
     """Returns the tests of all pairs within each table, split and metric."""
     frames = [pairwise({}).assign(table="", split="", metric="")]
     for split in splits:
         for table in order:
             rows = shown_rows(results, table, split)
-            for metric in metric_columns(k):
+            for metric in metric_columns(cutoffs.at(split)):
                 pairs = pairwise(user_scores(rows, scores, split, metric))
                 frames.append(pairs.assign(table=table, split=split, metric=metric))
     # Frames without a pair have no types to keep.
@@ -249,6 +276,8 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "bars": comparison.bars,
         "seeds": comparison.seeds,
     }
+    if comparison.chance:
+        whole["chance"] = pd.DataFrame(comparison.chance).T.rename_axis("split").reset_index()
     for stem, frame in whole.items():
         with atomic_path(workspace.root / f"{stem}.csv") as temporary:
             frame.to_csv(temporary, index=False)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.metrics import metric_columns
+from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.runs import Run
 from musicrec.evaluation.truth import VAL
 
@@ -16,18 +17,19 @@ from musicrec.evaluation.truth import VAL
 Scores = Mapping[str, pd.DataFrame]
 
 
-def result_row(run: Run, split: str, scores: Scores, k: int, bootstrap: int = 0) -> dict[str, object]:
+def result_row(run: Run, split: str, scores: Scores, k: int | Cutoffs, bootstrap: int = 0) -> dict[str, object]:
     """Returns the row of a run and test split, without the metrics beyond accuracy.
 
     Args:
         run: the run.
         split: a test split.
         scores: of the run.
-        k: cutoff of the metrics.
+        k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples of the intervals, which then also have their ends in columns `{metric} low` and
             `{metric} high`; 0 = Student's t.
     """
-    numbers, ndcg = summary(scores[split], bootstrap=bootstrap), f"NDCG@{k}"
+    numbers, cutoffs = summary(scores[split], bootstrap=bootstrap), Cutoffs.of(k)
+    metrics, ndcg = metric_columns(cutoffs.at(split)), cutoffs.ndcg(VAL)
     return {
         "run": run.name,
         "table": run.info.table,
@@ -36,30 +38,37 @@ def result_row(run: Run, split: str, scores: Scores, k: int, bootstrap: int = 0)
         "seed": run.info.seed,
         "split": split,
         **numbers.loc["mean"],
-        **{f"{metric} {end}": numbers.loc[end, metric] for end in numbers.index[1:] for metric in metric_columns(k)},
+        **{f"{metric} {end}": numbers.loc[end, metric] for end in numbers.index[1:] for metric in metrics},
         f"{VAL} {ndcg}": scores[VAL][ndcg].mean() if VAL in scores else float("nan"),
         "Size": run.info.size,
         "users": len(scores[split]),
     }
 
 
-def results_frame(rows: Iterable[Mapping[str, object]], splits: Sequence[str], k: int) -> pd.DataFrame:
+def results_frame(rows: Iterable[Mapping[str, object]], splits: Sequence[str], k: int | Cutoffs) -> pd.DataFrame:
     """Returns the rows sorted by split, table and NDCG, with a column `shown`: whether a table shows the run.
 
     Of several runs of one table and embedding the best on val is shown. The tables are sorted as `table_order` says;
     runs of no table come last.
     """
-    ndcg = f"NDCG@{k}"
+    cutoffs = Cutoffs.of(k)
     frame = pd.DataFrame(list(rows)).astype({"Size": "Int64", "seed": "Int64", "table": object})
     # Runs without a val score come last and never win on their test score; the name decides what is left.
-    best = frame.sort_values([f"{VAL} {ndcg}", "run"], ascending=[False, True])
+    best = frame.sort_values([f"{VAL} {cutoffs.ndcg(VAL)}", "run"], ascending=[False, True])
     best = best.assign(row=_row_names(best)).drop_duplicates(["split", "table", "row"])
     frame["shown"] = frame.index.isin(best.index) & frame["table"].notna()
-    order = {table: index for index, table in enumerate(table_order(frame, splits, ndcg))}
+    frame["ndcg"] = deciding_scores(frame, cutoffs)
+    order = {table: index for index, table in enumerate(table_order(frame, splits, "ndcg"))}
     frame["order"] = frame["table"].map(lambda table: order.get(table, len(order)))
     frame["split"] = pd.Categorical(frame["split"], pd.Index(splits))
-    frame = frame.sort_values(["split", "order", ndcg, "run"], ascending=[True, True, False, True])
-    return frame.drop(columns="order").astype({"split": object}).reset_index(drop=True)
+    frame = frame.sort_values(["split", "order", "ndcg", "run"], ascending=[True, True, False, True])
+    return frame.drop(columns=["order", "ndcg"]).astype({"split": object}).reset_index(drop=True)
+
+
+def deciding_scores(results: pd.DataFrame, cutoffs: Cutoffs) -> np.ndarray:
+    """Returns (rows,) the NDCG of each row at the cutoff of its split."""
+    rows = results.to_dict("records")
+    return np.array([row[cutoffs.ndcg(row["split"])] for row in rows], dtype=np.float64)
 
 
 def table_order(results: pd.DataFrame, splits: Sequence[str], metric: str) -> list[str]:

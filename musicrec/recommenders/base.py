@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from musicrec.data.interactions import Interactions
+from musicrec.data.interactions import Interactions, Pool
 from musicrec.errors import MusicrecError, demand
 from musicrec.recommenders.inputs import Inputs, Training
 from musicrec.recommenders.retrieval.search import SEARCHES
@@ -45,8 +45,11 @@ class Recommender(nn.Module, ABC):
         needs: see `Needs`.
         trainable: whether `Trainer.fit` trains it.
         data: the split.
-        candidates: (candidates,) sorted track idx that may be recommended.
+        candidates: (candidates,) sorted track idx of the catalogue: the tracks of train.
+        cold: (cold,) sorted track idx that may be recommended although nobody played them in train. They are not in the
+            catalogue, so nothing that is trained knows them, unless `inputs.cold_in_training` puts them there.
         vectors: (candidates, dim) float32 embeddings, or None without an embedding.
+        cold_vectors: (cold, dim) float32 embeddings, or None without an embedding.
         item_index: (num_tracks,) int64 index of each track in `candidates`, -1 for the others.
 
     Raises:
@@ -70,15 +73,23 @@ class Recommender(nn.Module, ABC):
             )
         self.data = inputs.data
         self.seed = inputs.seed
-        self.candidates = train.candidates
-        self.vectors = None if self.needs == "nothing" else self._candidate_vectors(inputs)
+        self.cold_in_training = inputs.cold_in_training
+        everything = np.union1d(train.candidates, inputs.data.cold)
+        self.candidates = everything if inputs.cold_in_training else train.candidates
+        self.cold = np.setdiff1d(everything, self.candidates, assume_unique=True)
+        self._pools: dict[Pool, np.ndarray] = {"warm": train.candidates, "cold": inputs.data.cold, "all": everything}
+        self.vectors = self._vectors_of(self.candidates, inputs)
+        self.cold_vectors = self._vectors_of(self.cold, inputs)
         self.item_index = np.full(train.num_tracks, -1, dtype=np.int64)
         self.item_index[self.candidates] = np.arange(len(self.candidates))
         if silent := int((np.diff(train.offsets) == 0).sum()):
             log.warning("%d users have no track with an embedding: they get no recommendations", silent)
 
-    def _candidate_vectors(self, inputs: Inputs) -> np.ndarray | None:
+    def _vectors_of(self, tracks: np.ndarray, inputs: Inputs) -> np.ndarray | None:
+        """Returns the embeddings of some tracks, None if the recommender reads none or may do without."""
         table, train = inputs.item_embeddings, inputs.data.train
+        if self.needs == "nothing":
+            return None
         if table is None:
             if self.needs == "ids":
                 return None
@@ -90,7 +101,7 @@ class Recommender(nn.Module, ABC):
                 f"the embedding has shape {table.shape}, but the track index has {train.num_tracks} tracks: "
                 "make it again with python extract.py embedding=…"
             )
-        vectors = np.ascontiguousarray(table[train.candidates], dtype=np.float32)
+        vectors = np.ascontiguousarray(table[tracks], dtype=np.float32)
         if not np.isfinite(vectors).all():
             count = int((~np.isfinite(vectors).all(axis=1)).sum())
             raise MusicrecError(
@@ -111,13 +122,33 @@ class Recommender(nn.Module, ABC):
         """Returns the device of the model, where lists are computed."""
         return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
+    @property
+    def cold_obstacle(self) -> str | None:
+        """Returns why cold tracks cannot be recommended, None if they can: then `encode_cold` or `score_cold` exists.
+
+        By default a recommender knows only the tracks that it was trained on.
+        """
+        return "it knows only the tracks of training"
+
     @abstractmethod
-    def retriever(self, history: Interactions | None = None) -> TopK[Any]:
-        """Returns what finds the best candidates, made once for any number of calls of `recommend`.
+    def retriever(self, history: Interactions | None = None, pool: Pool = "warm") -> TopK[Any]:
+        """Returns what finds the best tracks of a pool, made once for any number of calls of `recommend`.
 
         Args:
             history: what the users have played, the training rows by default.
+            pool: the tracks of train (`warm`), the others that may be recommended (`cold`), or `all`.
         """
+
+    def _pool(self, pool: Pool, tracks: np.ndarray, usable: np.ndarray) -> np.ndarray:
+        """Returns which of `tracks` belong to a pool, as indices in order of track idx.
+
+        Args:
+            pool: the pool.
+            tracks: (n,) track idx.
+            usable: (n,) bool; the others are left out.
+        """
+        chosen = np.flatnonzero(np.isin(tracks, self._pools[pool]) & usable)
+        return chosen[np.argsort(tracks[chosen])]
 
     @abstractmethod
     def _queries(self, users: np.ndarray, known: np.ndarray, history: Interactions) -> Any:
@@ -184,10 +215,28 @@ class VectorRecommender(Recommender):
     def encode_items(self) -> torch.Tensor:
         """Returns (candidates, dim) float32 vectors on the model's device."""
 
-    def retriever(self, history: Interactions | None = None) -> VectorTopK:
-        """Returns the search over all items; it does not depend on the history."""
+    def encode_cold(self) -> torch.Tensor:
+        """Returns (cold, dim) float32 vectors of the cold tracks; NaN rows for those that cannot be recommended."""
+        raise NotImplementedError(self.cold_obstacle)
+
+    def retriever(self, history: Interactions | None = None, pool: Pool = "warm") -> VectorTopK:
+        """Returns the search over the tracks of a pool; it does not depend on the history."""
         with self.inference():
-            return VectorTopK(self.encode_items(), self.candidates, self.search)
+            tracks, vectors = self._encoded(pool)
+            return VectorTopK(vectors, tracks, self.search)
+
+    def _encoded(self, pool: Pool) -> tuple[np.ndarray, torch.Tensor]:
+        """Returns the sorted track idx of a pool and their vectors."""
+        tracks, vectors = self.candidates, self.encode_items()
+        if pool == "warm" and not self.cold_in_training:
+            return tracks, vectors
+        usable = np.ones(len(tracks), dtype=bool)
+        if pool != "warm" and len(self.cold):
+            cold = self.encode_cold()
+            tracks, vectors = np.concatenate([tracks, self.cold]), torch.cat([vectors, cold])
+            usable = np.concatenate([usable, torch.isfinite(cold).all(dim=1).cpu().numpy()])
+        chosen = self._pool(pool, tracks, usable)
+        return tracks[chosen], vectors[torch.from_numpy(chosen).to(vectors.device)]
 
     def user_vectors(self) -> np.ndarray:
         """Returns (users, dim) float32 in the order of user_ids; NaN rows for users without history."""
@@ -197,11 +246,11 @@ class VectorRecommender(Recommender):
         return vectors
 
     def item_vectors(self) -> np.ndarray:
-        """Returns (num_tracks, dim) float32; NaN rows for tracks that are not candidates."""
+        """Returns (num_tracks, dim) float32; NaN rows for tracks that cannot be recommended."""
         with self.inference():
-            encoded = self.encode_items().cpu().numpy()
+            tracks, encoded = self._encoded("all" if self.cold_obstacle is None else "warm")
         vectors = np.full((len(self.item_index), encoded.shape[1]), np.nan, dtype=np.float32)
-        vectors[self.candidates] = encoded
+        vectors[tracks] = encoded.cpu().numpy()
         return vectors
 
     def _queries(self, users: np.ndarray, known: np.ndarray, history: Interactions) -> torch.Tensor:
@@ -223,10 +272,26 @@ class ScoreRecommender(Recommender):
             history: what they have played.
         """
 
-    def retriever(self, history: Interactions | None = None) -> ScoreTopK:
-        """Returns what ranks the scores, given this history."""
+    def score_cold(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
+        """Returns (len(users), cold) scores of the cold tracks, comparable with those of `score`."""
+        raise NotImplementedError(self.cold_obstacle)
+
+    def retriever(self, history: Interactions | None = None, pool: Pool = "warm") -> ScoreTopK:
+        """Returns what ranks the scores of a pool, given this history."""
         given = self.data.train if history is None else history
-        return ScoreTopK(lambda users: self.score(users, given), self.candidates, self.home)
+        if pool == "warm" and not self.cold_in_training:
+            return ScoreTopK(lambda users: self.score(users, given), self.candidates, self.home)
+        with_cold = pool != "warm" and len(self.cold) > 0
+        tracks = np.concatenate([self.candidates, self.cold]) if with_cold else self.candidates
+        chosen = self._pool(pool, tracks, np.ones(len(tracks), dtype=bool))
+
+        def score(users: np.ndarray) -> torch.Tensor:
+            scores = self.score(users, given)
+            if with_cold:
+                scores = torch.cat([scores, self.score_cold(users, given).to(scores.dtype)], dim=1)
+            return scores[:, torch.from_numpy(chosen).to(scores.device)]
+
+        return ScoreTopK(score, tracks[chosen], self.home)
 
     def _queries(self, users: np.ndarray, known: np.ndarray, history: Interactions) -> np.ndarray:
         return users

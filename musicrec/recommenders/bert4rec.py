@@ -61,6 +61,7 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
 
     table = "bert"
     title = "BERT4Rec"
+    cold_items: torch.Tensor
 
     def __init__(
         self,
@@ -111,12 +112,14 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         self.softmax = softmax
         self.softmax_samples = softmax_samples
         frozen = item_freeze and not inputs.embedding_trainable
-        vectors = torch.from_numpy(self.embeddings.copy())
+        assert self.cold_vectors is not None
+        vectors, cold = torch.from_numpy(self.embeddings.copy()), torch.from_numpy(self.cold_vectors)
         project = hidden_size != "same" and (frozen or int(size) != dim)
         if inputs.embedding_trainable and float(vectors.std()) > 0:
-            vectors *= INIT_STD / vectors.std()
+            scale = INIT_STD / vectors.std()
+            vectors, cold = vectors * scale, cold * scale
         elif frozen and project:
-            vectors = standardised(vectors)
+            vectors, cold = standardised(vectors), standardised(cold, like=vectors)
         with self.seeded():
             self.net = SequenceTransformer(
                 EmbeddingTable(vectors, frozen),
@@ -130,11 +133,15 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
                 head=head,
                 norm=norm,
             )
-        # Tracks nobody played (cold ones) are candidates, but not wrong answers in training.
-        self.outputs: torch.Tensor | None
-        played = np.flatnonzero(np.bincount(self.item_index[inputs.data.train.items]))
-        outputs = torch.from_numpy(played) if len(played) < len(self.candidates) else None
-        self.register_buffer("outputs", outputs, persistent=False)
+        self.register_buffer("cold_items", cold, persistent=False)
+
+    @property
+    def cold_obstacle(self) -> str | None:
+        """Returns why cold tracks cannot be recommended: a linear head has no output vector for them."""
+        tied = self.net.head is None
+        return (
+            None if tied else "its linear head has outputs for the tracks of training only; use recommender.head=tied"
+        )
 
     def sources(self) -> tuple[BatchSource, BatchSource | None]:
         """Returns masked sequences of train, and what `val/loss` is computed from."""
@@ -171,16 +178,13 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         """Returns the cross-entropy at the masked positions and their number."""
         if self.training and self.softmax == "sampled":
             return self._sampled_loss(batch), len(batch.targets)
-        states, weight, bias = self.net.states_and_outputs(batch.tokens, batch.masked, self.outputs)
-        targets = batch.targets if self.outputs is None else torch.searchsorted(self.outputs, batch.targets)
-        return cross_entropy(states, weight, bias, targets), len(targets)
+        states, weight, bias = self.net.states_and_outputs(batch.tokens, batch.masked)
+        return cross_entropy(states, weight, bias, batch.targets), len(batch.targets)
 
     def _sampled_loss(self, batch: MaskedBatch) -> torch.Tensor:
         states = self.net.encode(batch.tokens, batch.masked)
-        size = len(self.candidates) if self.outputs is None else len(self.outputs)
+        size = len(self.candidates)
         drawn = torch.randint(size, (self.softmax_samples,), device=states.device)
-        if self.outputs is not None:
-            drawn = self.outputs[drawn]
         return sampled_cross_entropy(states, batch.targets, drawn, size, self.net.output_rows)
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
@@ -203,14 +207,25 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         weight, bias = self.net.output_vectors()
         return (weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)).float()
 
+    def encode_cold(self) -> torch.Tensor:
+        """Returns the cold tracks as the transformer would read them, which a tied head compares states with."""
+        vectors: torch.Tensor = self.net.projection(self.cold_items)
+        return vectors.float()
 
-def standardised(vectors: torch.Tensor) -> torch.Tensor:
+
+def standardised(vectors: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
     """Returns (items, dim) with mean 0 and equal spread in every dimension and a mean square length of 1.
 
     The projection that follows can undo it, so the network expresses the same; but then its initial outputs have the
     scale of BERT's initial vectors, whatever the units of the embedding are, and training starts at once.
+
+    Args:
+        vectors: (items, dim).
+        like: (others, dim) vectors whose mean and spread are used instead of those of `vectors`.
     """
-    centred = vectors - vectors.mean(dim=0)
-    spread = centred.square().mean(dim=0).sqrt()
+    known = vectors if like is None else like
+    mean = known.mean(dim=0)
+    centred = vectors - mean
+    spread = (known - mean).square().mean(dim=0).sqrt()
     scaled = torch.where(spread > 1e-6 * spread.max(), centred / spread, 0)
     return scaled / max(1, int((spread > 1e-6 * spread.max()).sum())) ** 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 from hydra.utils import get_class, instantiate
@@ -17,6 +18,8 @@ from musicrec.recommenders.inputs import Inputs, Training
 # conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`. All other keys are
 # arguments of the class. A recommender that is not trained has only `name`.
 POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience")
+# The key that becomes `Inputs.cold_in_training`.
+COLD_IN_TRAINING = "cold_in_training"
 
 
 def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
@@ -32,13 +35,14 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     given = OmegaConf.to_container(node, resolve=True)
     assert isinstance(given, dict)
     kind = get_class(node._target_)
+    if given.pop(COLD_IN_TRAINING, False):
+        inputs = replace(inputs, cold_in_training=True)
     policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
     arguments = {str(key): value for key, value in given.items() if key not in (*policy, "_target_", "_partial_")}
     allowed = [name for name in inspect.signature(kind).parameters if name != "inputs"]
     if unknown := sorted(arguments.keys() - set(allowed)):
-        raise MusicrecError(
-            f"recommender.{unknown[0]} is unknown to {node._target_}; it takes {', '.join((*allowed, *policy))}"
-        )
+        known = ", ".join((*allowed, COLD_IN_TRAINING, *policy))
+        raise MusicrecError(f"recommender.{unknown[0]} is unknown to {node._target_}; it takes {known}")
     made: Recommender = instantiate({"_target_": node._target_, "_partial_": True, **arguments})(inputs=inputs)
     return made
 

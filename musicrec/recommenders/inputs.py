@@ -47,6 +47,8 @@ class Inputs:
         embedding_trainable: the embedding is only a start, so the item vectors are learnt.
         seed: decides everything random.
         training: how it is trained; ignored by recommenders that are not.
+        cold_in_training: make the recommender with the cold tracks in its catalogue, as the released code of the 2026
+            study does: they are then softmax classes, negatives and rows of learnt tables.
     """
 
     data: SplitData
@@ -54,3 +56,4 @@ class Inputs:
     embedding_trainable: bool = False
     seed: int = 0
     training: Training = field(default_factory=Training)
+    cold_in_training: bool = False

@@ -24,10 +24,14 @@ class KNN(VectorRecommender):
     table = "cosine"
     title = "KNN"
     items: torch.Tensor
+    cold_items: torch.Tensor
+    cold_obstacle = None
 
     def __init__(self, inputs: Inputs, *, search: str = "auto"):
         super().__init__(inputs, search=search)
         self.register_buffer("items", torch.from_numpy(normalised(self.embeddings)), persistent=False)
+        assert self.cold_vectors is not None
+        self.register_buffer("cold_items", torch.from_numpy(normalised(self.cold_vectors)), persistent=False)
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the normalised means of the users' tracks."""
@@ -37,3 +41,7 @@ class KNN(VectorRecommender):
     def encode_items(self) -> torch.Tensor:
         """Returns the normalised embeddings."""
         return self.items
+
+    def encode_cold(self) -> torch.Tensor:
+        """Returns the normalised embeddings of the cold tracks."""
+        return self.cold_items

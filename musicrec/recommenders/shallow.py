@@ -50,6 +50,8 @@ class Shallow(VectorRecommender, TrainedRecommender):
 
     table = "shallow"
     title = "Shallow net"
+    cold_items: torch.Tensor
+    cold_obstacle = None
 
     def __init__(
         self,
@@ -98,6 +100,8 @@ class Shallow(VectorRecommender, TrainedRecommender):
             item_frozen = item_freeze and not inputs.embedding_trainable
             items = EmbeddingTable(torch.from_numpy(self.embeddings.copy()), item_frozen)
             self.net = ShallowNet(EmbeddingTable(users, user_freeze), items, int(size))
+        assert self.cold_vectors is not None
+        self.register_buffer("cold_items", torch.from_numpy(self.cold_vectors), persistent=False)
         if not list(self.net.parameters()):
             raise MusicrecError(
                 "nothing to learn: users and items are frozen and there is no projection; set "
@@ -111,7 +115,7 @@ class Shallow(VectorRecommender, TrainedRecommender):
         flip = self.sample == "user"
         anchors, positives = (users, items) if flip else (items, users)
         options: dict[str, Any] = {
-            "pool": np.flatnonzero(np.bincount(positives)),
+            "pool": self._negatives(positives),
             "neg_samples": self.neg_samples,
             "exclude_positives": self.exclude_positives,
             "batch_size": self.batch_size,
@@ -132,6 +136,12 @@ class Shallow(VectorRecommender, TrainedRecommender):
             log.warning("there are no validation pairs: the training loss decides when to stop")
             return source, None
         return source, val_source
+
+    def _negatives(self, positives: np.ndarray) -> np.ndarray:
+        """Returns what negatives are drawn from: users or items of train; with cold_in_training, all items."""
+        if self.sample == "user" and self.cold_in_training:
+            return np.arange(len(self.candidates))
+        return np.flatnonzero(np.bincount(positives))
 
     def _confidence(self, counts: np.ndarray) -> np.ndarray:
         return 1 + 2 * np.log1p(counts) if self.use_confidence else np.ones(len(counts))
@@ -164,6 +174,10 @@ class Shallow(VectorRecommender, TrainedRecommender):
     def encode_items(self) -> torch.Tensor:
         """Returns the projected item vectors."""
         return self.net.project(self.net.items.weight).float()
+
+    def encode_cold(self) -> torch.Tensor:
+        """Returns the projected embeddings of the cold tracks; where items are learnt, they stay as they were."""
+        return self.net.project(self.cold_items).float()
 
 
 def hinge(positive: torch.Tensor, negative: torch.Tensor, weights: torch.Tensor, margin: float) -> torch.Tensor:

@@ -25,7 +25,9 @@ from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.prediction_info import PredictionInfo
+from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.scoring import score_run
+from musicrec.evaluation.truth import VAL
 from musicrec.files import write_parquet, write_text
 from musicrec.recommenders.configure import make_recommender, training_settings
 from musicrec.recommenders.inputs import Inputs
@@ -84,18 +86,19 @@ def train_run(
     started = time.monotonic()
     chosen = settings(cfg)
     cfg = _named(cfg, run_name(cfg, chosen))
-    output, k = Workspace(Path(str(cfg.paths.output)).expanduser()), int(cfg.eval.k)
+    output, k = Workspace(Path(str(cfg.paths.output)).expanduser()), Cutoffs.of(cfg.eval.k)
     vectors = embedding.table(workspace, tracks)
     data = _usable(data, vectors, embedding, workspace)
     inputs = input_hashes(workspace, tracks, vectors)
     vectors = _prepared(cfg, data, vectors)
     run = Run.find(cfg.run_name, str(cfg.recommender.name), output, chosen, inputs, bool(cfg.overwrite))
+    k.check(data.truth)
     main = is_main_process()
     if main:
         record_job(run=run.name)
     if run.finished:
         log.info("%s is already finished; set overwrite=true to rerun it", run.name)
-        return results.report(output, run.name, data, k)
+        return results.report(output, run.name, data, k.at(VAL))
 
     record = run.start() if main else run.join()
     if main:
@@ -119,7 +122,7 @@ def train_run(
             _write(output, result.model, data, info, int(cfg.eval.top_k), k)
             loggers.log_final(results.final_metrics(output, run.name, data), result.steps)
     run.finish(record, time.monotonic() - started)
-    return results.report(output, run.name, data, k)
+    return results.report(output, run.name, data, k.at(VAL))
 
 
 def fit(cfg: DictConfig, run: Run, model: Recommender, loggers: Sequence[Logger], resume: bool) -> TrainResult:
@@ -221,7 +224,9 @@ def _metadata(
     )
 
 
-def _write(output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: int) -> None:
+def _write(
+    output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: Cutoffs
+) -> None:
     """Writes model embeddings, predictions and per-user metrics.
 
     run.json says "finished" after that: a run killed here is scored again from its checkpoint.

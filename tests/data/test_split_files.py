@@ -28,7 +28,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     path = tmp_path / "test.pqt"
     FRAME[["user_id", "track_id"]].to_parquet(path)
     assert list(read_split(path, TRACKS, PAIR, optional=["count"])) == ["user_id", "track_id"]
-    with pytest.raises(MusicrecError, match=r"lacks the column timestamp, count: .* python prepare.py"):
+    with pytest.raises(MusicrecError, match=r"lacks the column timestamp, count; .* python prepare.py"):
         read_split(path)
 
 

@@ -149,14 +149,19 @@ def test_another_split_leaves_no_old_files(tmp_path: Path, workspace: Workspace)
     assert {path.stem for path in workspace.data_dir.glob("*.pqt")} == {"train", "val", "test"}
 
 
-def test_cold_tracks_are_candidates(tmp_path: Path, workspace: Workspace) -> None:
+def test_cold_tracks_are_apart_from_those_of_train(tmp_path: Path, workspace: Workspace) -> None:
     path = save(made_log(0, strings=False, counts=False), tmp_path / "log.tsv")
     prepare(source(path, split="hot_cold"), workspace)
     data = SplitData.load(workspace, TrackIndex.load(workspace.track_index))
     train, cold = (set(pd.read_parquet(workspace.split(name)).track_id) for name in ("train", "cold_test"))
     assert list(data.truth) == ["val", "hot_test", "cold_test"]
     assert cold and not train & cold
-    assert data.train.candidates.tolist() == sorted(train | cold)
+    assert (data.train.candidates.tolist(), data.cold.tolist()) == (sorted(train), sorted(cold))
+    assert [data.pool(name) for name in data.truth] == ["warm", "warm", "cold"]
+    mixed = SplitData.load(workspace, TrackIndex.load(workspace.track_index), "mixed")
+    assert [mixed.pool(name) for name in mixed.truth] == ["all"] * 3
+    without = data.without_items(np.isin(np.arange(data.train.num_tracks), sorted(cold)[:1]))
+    assert without.cold.tolist() == sorted(cold)[1:]
     assert data.history("cold_test") is data.train
 
 
@@ -168,7 +173,18 @@ def test_published_files_without_metadata_are_read(workspace: Workspace) -> None
     for name in HOT_COLD:
         write_parquet(frame.assign(track_id=2) if name == "cold_test" else frame, workspace.split(name))
     data = SplitData.load(workspace, TrackIndex(list("abc")))
-    assert (data.split, data.train.candidates.tolist()) == ("hot_cold", [0, 1, 2])
+    assert (data.split, data.train.candidates.tolist(), data.cold.tolist()) == ("hot_cold", [0, 1], [2])
+
+
+def test_cold_tracks_that_are_in_train(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    frame = pd.DataFrame(
+        {"user_id": [1, 2], "track_id": [0, 1], "timestamp": pd.to_datetime(["2019-01-01"] * 2), "count": [1, 1]}
+    )
+    for name in HOT_COLD:
+        write_parquet(frame.assign(track_id=[1, 2]) if name == "cold_test" else frame, workspace.split(name))
+    data = SplitData.load(workspace, TrackIndex(list("abc")))
+    assert data.cold.tolist() == [2]
+    assert "1 of the 2 tracks of" in caplog.text and "are in train, so they are not cold" in caplog.text
 
 
 def test_history_of_leave_one_out(tmp_path: Path, workspace: Workspace) -> None:

@@ -109,8 +109,8 @@ def test_hot_cold_splits_have_a_table_each(made_up: MadeUp) -> None:
     made_up.workspace.split("cold_test").write_bytes(made_up.workspace.split("hot_test").read_bytes())
     made_up.run("knn", "musicnn", 1, split="hot_test")
     comparison = compare(made_up.workspace, 10)
-    assert comparison.splits == ["hot_test", "cold_test"] and list(comparison.tables) == ["cosine", "cosine_cold_test"]
-    assert read(made_up, "cosine_cold_test.csv")["embedding"].tolist() == ["musicnn"]
+    assert comparison.splits == ["hot_test", "cold_test"] and list(comparison.tables) == ["cosine", "cosine_cold"]
+    assert read(made_up, "cosine_cold.csv")["embedding"].tolist() == ["musicnn"]
     assert set(read(made_up, "comparison.csv")["split"]) == {"hot_test", "cold_test"}
 
 
@@ -195,7 +195,7 @@ def test_lists_shorter_than_k_are_named(made_up: MadeUp, caplog: pytest.LogCaptu
     assert "are shorter" not in caplog.text
     result = compare(made_up.workspace, 11)
     assert "all lists of knn_musicnn_s0 (test) are shorter" in caplog.text
-    assert result.metrics[-1] == "NDCG@11"
+    assert result.metrics()[-1] == "NDCG@11"
 
 
 def test_leave_one_out_scores_each_split_on_its_own_lists(made_up: MadeUp) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -63,6 +64,7 @@ def assert_recommender_contract(make: Make, folder: Path) -> None:
     assert_blocks_do_not_matter(make)
     assert_seeds(make)
     assert_devices(make)
+    assert_cold_tracks(make, folder)
     model = make(inputs())
     if isinstance(model, VectorRecommender):
         assert_vectors_are_the_scores(model)
@@ -167,6 +169,63 @@ def assert_devices(make: Make) -> None:
             assert all(part.device == model.home and part.dtype == torch.float32 for part in encoded)
 
 
+def cold_world() -> tuple[SplitData, np.ndarray]:
+    """Returns four crowds of ten users who each play six of eight tracks of their own, and five cold tracks, 32 to 36.
+
+    Cold tracks 32 to 35 sound exactly as one track of each crowd, and 36 is a mixture of all.
+    """
+    rng = np.random.default_rng(5)
+    train, val = [], []
+    for user in range(40):
+        tracks = 8 * (user % 4) + np.concatenate([[0], 1 + rng.permutation(7)])
+        train += [(user, int(track), day, 1) for day, track in enumerate(tracks[:6])]
+        val += [(user, int(track), 400 + day, 1) for day, track in enumerate(tracks[6:])]
+    centres = np.eye(4, 8) * 4
+    table = np.repeat(centres, 8, axis=0) + 0.3 * rng.normal(size=(32, 8))
+    table = np.concatenate([table, table[::8], centres.mean(axis=0, keepdims=True)]).astype(np.float32)
+    truth = {
+        "val": rows(*val),
+        "hot_test": rows(*val),
+        "cold_test": rows(*((u, 32 + u % 4, 500, 1) for u in range(40))),
+    }
+    return SplitData(Interactions.from_frame(rows(*train), 37), truth, "hot_cold", np.arange(32, 37)), table
+
+
+def assert_cold_tracks(make: Make, folder: Path) -> None:
+    """Training does not know cold tracks; who recommends them puts one that sounds as a loved track on top."""
+    data, table = cold_world()
+    training = Training(partial(torch.optim.Adam, lr=0.01), scheduler=None)
+    model = make(inputs(data=data, item_embeddings=table, training=training))
+    assert model.candidates.tolist() == list(range(32)) and model.cold.tolist() == list(range(32, 37))
+    no_cold = replace(data, cold=np.empty(0, dtype=np.int64))
+    without = make(inputs(data=no_cold, item_embeddings=table, training=training))
+    shapes = [{name: part.shape for name, part in each.named_parameters()} for each in (model, without)]
+    assert shapes[0] == shapes[1]
+    if isinstance(model, TrainedRecommender):
+        assert isinstance(without, TrainedRecommender)
+        fit(model, folder / "with_cold", epochs=40)
+        fit(without, folder / "without_cold", epochs=40)
+        for name, weight in without.named_parameters():
+            assert torch.equal(weight, dict(model.named_parameters())[name])
+    users = np.arange(40)
+    warm = model.recommend(users, 40)[0]
+    assert set(warm[warm >= 0].tolist()) <= set(range(32))
+    np.testing.assert_array_equal(warm, without.recommend(users, 40)[0])
+    if model.cold_obstacle is not None:
+        return
+    cold, scores = model.recommend(users, 6, retriever=model.retriever(pool="cold"))
+    assert cold[:, 0].tolist() == [32 + user % 4 for user in users]
+    assert (cold[:, 5] == -1).all() and all(set(row) == set(range(32, 37)) for row in cold[:, :5].tolist())
+    mixed, mixed_scores = model.recommend(users, 40, retriever=model.retriever(pool="all"))
+    for row in range(0, 40, 7):
+        expected = dict(zip(cold[row, :5].tolist(), scores[row, :5].tolist(), strict=True))
+        found = dict(zip(mixed[row].tolist(), mixed_scores[row].tolist(), strict=True))
+        assert {track: found[track] for track in expected} == expected
+        assert set(mixed[row].tolist()) - {-1} == set(warm[row].tolist()) - {-1} | set(expected)
+    if isinstance(model, VectorRecommender):
+        assert np.isfinite(model.item_vectors()).all()
+
+
 def assert_vectors_are_the_scores(model: VectorRecommender) -> None:
     """The stored vectors reproduce the scores of the lists."""
     users, items = model.user_vectors(), model.item_vectors()
@@ -183,16 +242,7 @@ def assert_training_resumes_exactly(make: Make, folder: Path) -> None:
     def fitted(name: str, epochs: int, resume: str | None = None, seed: int = 3) -> TrainedRecommender:
         model = make(inputs(seed))
         assert isinstance(model, TrainedRecommender) and model.monitor_mode in ("min", "max")
-        checkpoint = ModelCheckpoint(folder / name, monitor=model.monitor, mode=model.monitor_mode, save_last=True)
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            max_epochs=epochs,
-            callbacks=[checkpoint],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resume, weights_only=True)
+        trainer = fit(model, folder / name, epochs, resume)
         assert model.monitor in trainer.callback_metrics
         return model
 
@@ -206,3 +256,18 @@ def assert_training_resumes_exactly(make: Make, folder: Path) -> None:
     assert not np.array_equal(lists[0][1], lists[2][1])
     other = fitted("other", 2, seed=4).recommend(np.arange(USERS), 6)
     assert not np.array_equal(other[1], lists[2][1])
+
+
+def fit(model: TrainedRecommender, folder: Path, epochs: int, resume: str | None = None) -> pl.Trainer:
+    """Trains a model on the CPU, with checkpoints in `folder`, and returns the trainer."""
+    checkpoint = ModelCheckpoint(folder, monitor=model.monitor, mode=model.monitor_mode, save_last=True)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[checkpoint],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resume, weights_only=True)
+    return trainer

@@ -18,6 +18,7 @@ from musicrec.data.batches.base import BatchKey
 from musicrec.data.batches.sequences import MASK, PAD, MaskedBatch, MaskedSource, NextSource
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
+from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.bert4rec import BERT4Rec, standardised
 from musicrec.recommenders.histories import item_sequences
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
@@ -301,13 +302,44 @@ def test_units_of_a_frozen_embedding_do_not_matter(many: SplitData, audio: np.nd
     assert torch.equal(as_given.net.items.weight, torch.from_numpy(audio))
 
 
-def test_cold_tracks_are_candidates_but_no_wrong_answers(ten_rows: SplitData, plane: np.ndarray) -> None:
-    train = replace(ten_rows.train, candidates=np.arange(7))  # track 6 was never played
-    model = made(BERT4Rec, replace(ten_rows, train=train), plane, head="tied", **SMALL).eval()
+def with_cold_track(data: SplitData) -> SplitData:
+    """Returns the ten rows with track 6, which nobody played, as a cold one."""
+    return replace(data, cold=np.array([6]))
+
+
+@pytest.mark.parametrize("softmax", ["full", "sampled"])
+def test_cold_tracks_take_no_part_in_training(ten_rows: SplitData, plane: np.ndarray, softmax: str) -> None:
+    options = {**SMALL, "head": "tied", "softmax": softmax, "softmax_samples": 50}
+    without = made(BERT4Rec, ten_rows, plane, **options)
+    cold = made(BERT4Rec, with_cold_track(ten_rows), plane, **options)
+    losses = []
+    for model in (without, cold):
+        torch.manual_seed(0)
+        losses.append(model.train().loss(batch_of(model))[0].item())
+    assert losses[0] == losses[1]
+    assert [name for name, _ in cold.named_parameters()] == [name for name, _ in without.named_parameters()]
+    assert len(cold.net.items) == 6 and 6 not in cold.candidates
+
+
+def test_the_study_trains_with_cold_tracks(ten_rows: SplitData, plane: np.ndarray) -> None:
+    given = Inputs(with_cold_track(ten_rows), plane, cold_in_training=True)
+    model = BERT4Rec(given, head="tied", item_freeze=False, hidden_size="same", num_attention_heads=1, max_seq_len=4)
     batch = batch_of(model)
-    logits = model.net(batch.tokens, batch.masked)[:, :6]
-    assert model.loss(batch)[0].item() == pytest.approx(F.cross_entropy(logits, batch.targets).item(), rel=1e-5)
-    assert 6 in model.recommend(np.array([0]), 4)[0]
+    model.train().loss(batch)[0].backward()
+    weight = model.net.items.weight
+    assert weight.grad is not None and weight.grad.shape == (7, 2) and weight.grad[6].abs().sum() > 0
+    assert model.retriever(pool="cold").candidates.tolist() == [6]
+    assert model.retriever(pool="warm").candidates.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_cold_tracks_are_standardised_like_those_of_training(ten_rows: SplitData, plane: np.ndarray) -> None:
+    model = made(BERT4Rec, with_cold_track(ten_rows), plane, head="tied", **SMALL)
+    warm = torch.from_numpy(plane[:6])
+    spread = (warm - warm.mean(dim=0)).square().mean(dim=0).sqrt()
+    expected = (torch.tensor([[5.0, 5.0]]) - warm.mean(dim=0)) / spread / 2**0.5
+    torch.testing.assert_close(model.cold_items, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode_cold(), model.net.projection(expected))
 
 
 @pytest.mark.parametrize(
@@ -392,23 +424,3 @@ def test_bad_settings(ten_rows: SplitData, plane: np.ndarray, options: dict[str,
 def test_outside_training_the_loss_is_over_all_tracks(many: SplitData, audio: np.ndarray) -> None:
     sampled, full = (made(BERT4Rec, many, audio, softmax=softmax, **SMALL).eval() for softmax in ("sampled", "full"))
     assert torch.equal(sampled.loss(batch_of(sampled))[0], full.loss(batch_of(full))[0])
-
-
-def test_sampled_softmax_never_draws_a_track_nobody_played(ten_rows: SplitData, plane: np.ndarray) -> None:
-    model = made(BERT4Rec, ten_rows, plane, max_seq_len=4, hidden_size=4, softmax="sampled", softmax_samples=64)
-    data = replace(ten_rows.train, candidates=np.arange(7))
-    cold = made(
-        BERT4Rec,
-        SplitData(data, ten_rows.truth),
-        plane,
-        max_seq_len=4,
-        hidden_size=4,
-        softmax="sampled",
-        softmax_samples=64,
-    )
-    assert model.outputs is None and cold.outputs is not None and cold.net.head is not None
-    assert cold.outputs.tolist() == [0, 1, 2, 3, 4, 5]
-    source = cold.datamodule().train
-    cold.train().loss(source.batch(BatchKey(source, 0, 0, 0, 1), CPU))[0].backward()
-    assert cold.net.head.weight.grad is not None
-    assert cold.net.head.weight.grad[6].abs().sum() == 0

@@ -17,7 +17,7 @@ from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.bert4rec import BERT4Rec
-from musicrec.recommenders.configure import POLICY, make_recommender, training_settings
+from musicrec.recommenders.configure import COLD_IN_TRAINING, POLICY, make_recommender, training_settings
 from musicrec.recommenders.shallow import Shallow
 from musicrec.recommenders.trained import TrainedRecommender
 from tests.recommenders.conftest import made
@@ -33,7 +33,9 @@ def test_yaml_holds_every_argument_with_its_default(compose: Callable[..., DictC
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
     assert {
-        key: value for key, value in given.items() if not str(key).startswith("_") and key not in POLICY
+        key: value
+        for key, value in given.items()
+        if not str(key).startswith("_") and key not in (*POLICY, COLD_IN_TRAINING)
     } == defaults
     policy = set(POLICY) if issubclass(get_class(settings._target_), TrainedRecommender) else {"name"}
     assert given.keys() & set(POLICY) == policy

@@ -24,10 +24,17 @@ class Product(ScoreRecommender):
     """KNN by score instead of by vectors."""
 
     title = "Product"
+    cold_obstacle = None
+
+    def __init__(self, inputs: Inputs):
+        super().__init__(inputs)
+        self.knn = KNN(inputs)
 
     def score(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
-        knn = KNN(Inputs(self.data, inputs().item_embeddings))
-        return knn.encode_users(users, history).double() @ knn.encode_items().double().T
+        return self.knn.encode_users(users, history).double() @ self.knn.encode_items().double().T
+
+    def score_cold(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
+        return self.knn.encode_users(users, history).double() @ self.knn.encode_cold().double().T
 
 
 @pytest.mark.parametrize(
@@ -38,7 +45,8 @@ class Product(ScoreRecommender):
         pytest.param(partial(Shallow, hidden_dim=5, batch_size=100), id="shallow"),
         pytest.param(partial(Shallow, hidden_dim=0, item_freeze=False, sample="user"), id="shallow-items"),
         pytest.param(BERT, id="bert"),
-        pytest.param(partial(BERT, head="tied", softmax="sampled", softmax_samples=20), id="bert-tied"),
+        pytest.param(partial(BERT, head="tied", hidden_size=16, softmax="sampled", softmax_samples=20), id="bert-tied"),
+        pytest.param(partial(BERT, head="tied", hidden_size=16), id="bert-tied-full"),
     ],
 )
 def test_contract(make: Make, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""train.py and evaluate.py on the other splits: cold tracks are candidates, leave_one_out has lists for each split."""
+"""train.py and evaluate.py on the other splits: hot_cold and leave_one_out have lists for each split."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from musicrec import stages
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
+from musicrec.errors import MusicrecError
 from musicrec.training.run_name import run_name
 from musicrec.workspace import Workspace
 
@@ -33,24 +34,62 @@ def prepared(tmp_path: Path, split: str, users: int = 12) -> Workspace:
     return workspace
 
 
-def trained(compose: Callable[..., DictConfig], workspace: Workspace, recommender: str) -> tuple[str, pd.DataFrame]:
-    cfg = compose(*SMALL, f"recommender={recommender}")
+def trained(
+    compose: Callable[..., DictConfig], workspace: Workspace, recommender: str, *options: str
+) -> tuple[str, pd.DataFrame]:
+    """Returns the name and the predictions of a run."""
+    cfg = compose(*SMALL, f"recommender={recommender}", *options)
     stages.train(cfg)
     return run_name(cfg), pd.read_parquet(workspace.predictions(run_name(cfg)))
 
 
-@pytest.mark.parametrize("recommender", ["knn", "shallow", "bert"])
-def test_hot_cold(compose: Callable[..., DictConfig], tmp_path: Path, recommender: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [("knn",), ("shallow",), ("bert", "recommender.head=tied"), ("shallow", "recommender.cold_in_training=true")],
+    ids=" ".join,
+)
+def test_hot_cold(compose: Callable[..., DictConfig], tmp_path: Path, options: tuple[str, ...]) -> None:
     workspace = prepared(tmp_path, "hot_cold")
-    name, predictions = trained(compose, workspace, recommender)
-    train, cold = (pd.read_parquet(workspace.split(split)) for split in ("train", "cold_test"))
-    assert set(predictions.item_id) & set(cold.track_id)
-    assert set(predictions.item_id) <= set(train.track_id) | set(cold.track_id)
-    for split in ("val", "hot_test", "cold_test"):
-        users = pd.read_parquet(workspace.split(split)).user_id.nunique()
-        assert len(pd.read_parquet(workspace.metrics(name, split))) == users > 0
+    name, predictions = trained(compose, workspace, *options)
+    splits = {split: pd.read_parquet(workspace.split(split)) for split in ("train", "val", "hot_test", "cold_test")}
+    pools = {"val": "train", "hot_test": "train", "cold_test": "cold_test"}
+    assert set(predictions.split) == set(pools)
+    for split, pool in pools.items():
+        lists = predictions[predictions.split == split]
+        assert set(lists.user_id) == set(splits[split].user_id)
+        assert set(lists.item_id) <= set(splits[pool].track_id)
+        assert len(pd.read_parquet(workspace.metrics(name, split))) == splits[split].user_id.nunique() > 0
+    # Two cold tracks: each list holds both, the best first.
+    cold = predictions[predictions.split == "cold_test"]
+    assert (cold.groupby("user_id").item_id.nunique() == 2).all() and cold["rank"].tolist() == [1, 2] * (len(cold) // 2)
+    stages.evaluate(compose(*SMALL, "eval.k={hot_test:2,cold_test:1}"))
+    table = pd.read_csv(workspace.root / "comparison.csv").set_index("split")
+    assert table["NDCG@2"].notna().tolist() == [True, False] and table["NDCG@1"].notna().tolist() == [False, True]
+    chance = pd.read_csv(workspace.root / "chance.csv").set_index("split")
+    assert chance.loc["cold_test", "HitRate@1"] == 0.5
+
+
+def test_mixed_lists(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
+    workspace = prepared(tmp_path, "hot_cold")
+    _, predictions = trained(compose, workspace, "knn", "data.candidates=mixed", "eval.top_k=50")
+    train, cold = (set(pd.read_parquet(workspace.split(split)).track_id) for split in ("train", "cold_test"))
+    assert "split" not in predictions and set(predictions.item_id) == train | cold
+    with pytest.raises(MusicrecError, match="data.candidates=both is invalid; must be separate or mixed"):
+        trained(compose, workspace, "knn", "data.candidates=both")
+
+
+def test_a_recommender_without_cold_lists_says_so(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = prepared(tmp_path, "hot_cold")
+    name, predictions = trained(compose, workspace, "bert")
+    assert set(predictions.split) == {"val", "hot_test"} and not workspace.metrics(name, "cold_test").exists()
+    line = "BERT4Rec cannot recommend cold tracks (its linear head has outputs for the tracks of training only; use "
+    assert line + "recommender.head=tied): there are no lists for cold_test" in caplog.text
+    trained(compose, workspace, "knn")
     stages.evaluate(compose(*SMALL))
-    assert (workspace.root / "comparison.csv").is_file()
+    assert (workspace.root / "bert.csv").is_file() and not (workspace.root / "bert_cold.csv").exists()
+    assert (workspace.root / "cosine_cold.csv").is_file()
 
 
 @pytest.mark.parametrize("recommender", ["knn", "shallow", "bert"])
@@ -71,10 +110,10 @@ def test_leave_one_out(compose: Callable[..., DictConfig], tmp_path: Path, recom
     assert (workspace.root / "comparison.csv").is_file()
 
 
-@pytest.mark.parametrize("recommender", ["knn", "bert"])
-def test_one_listener(compose: Callable[..., DictConfig], tmp_path: Path, recommender: str) -> None:
+@pytest.mark.parametrize("options", [("knn",), ("bert", "recommender.head=tied")], ids=" ".join)
+def test_one_listener(compose: Callable[..., DictConfig], tmp_path: Path, options: tuple[str, ...]) -> None:
     workspace = prepared(tmp_path, "hot_cold", users=1)
-    name, predictions = trained(compose, workspace, recommender)
+    name, predictions = trained(compose, workspace, *options)
     assert len(predictions) == 1
     assert pd.read_parquet(workspace.metrics(name, "cold_test"))["HitRate@2"].tolist() == [1.0]
     stages.evaluate(compose(*SMALL))

@@ -19,7 +19,7 @@ from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
-from musicrec.evaluation.report.tables import Cell, bar_cells, cells, legend
+from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cells, chance_cells, legend
 from musicrec.evaluation.report.template import render
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
@@ -58,7 +58,7 @@ def write_report(workspace: Workspace, comparison: Comparison, plots: Iterable[P
         subtitle=[name, _users(comparison), f"{len(comparison.runs)} runs", made],
         headline=_headline(comparison),
         warnings=comparison.warnings,
-        metrics={term: meaning.format(k=comparison.k) for term, meaning in _METRICS.items()},
+        metrics={term: meaning.format(k=_k(comparison)) for term, meaning in _METRICS.items()},
         sections=_sections(workspace, comparison, by_name),
         runs=[_run_page(workspace, comparison, by_name, run) for run in comparison.runs],
     )
@@ -86,9 +86,18 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
     return [section for section in sections if section.images or (section.grid and section.grid.rows)]
 
 
-def _metrics(comparison: Comparison) -> list[str]:
+def _metrics(comparison: Comparison, split: str | None = None) -> list[str]:
     """Returns the columns with NDCG first: a phone shows two without scrolling."""
-    return [comparison.ndcg, *(metric for metric in comparison.metrics if metric != comparison.ndcg)]
+    metrics = comparison.metrics(split)
+    return [metrics[-1], *metrics[:-1]]
+
+
+def _k(comparison: Comparison) -> str:
+    """Returns the cutoffs, e.g. `50`, or `50 (hot_test), 20 (cold_test)`."""
+    by_split = {split: comparison.k.at(split) for split in comparison.splits}
+    if len(set(by_split.values())) == 1:
+        return str(comparison.k.at(comparison.splits[0]))
+    return ", ".join(f"{k} ({split})" for split, k in by_split.items())
 
 
 def _users(comparison: Comparison) -> str:
@@ -106,7 +115,7 @@ def _headline(comparison: Comparison) -> dict[str, str]:
             continue
         best, numbers, _ = rows[0]
         verb = "is best with" if len(rows) > 1 else "is the only one, with"
-        line = f"{best} {verb} {comparison.ndcg} {numbers[-1].text()}"
+        line = f"{best} {verb} {comparison.ndcg()} {numbers[-1].text()}"
         if others := [embedding for embedding, row_cells, _ in rows[1:] if not row_cells[-1].worse]:
             line += f"; not significantly worse: {', '.join(others)}"
         elif len(rows) > 1:
@@ -120,7 +129,7 @@ def _headline(comparison: Comparison) -> dict[str, str]:
 def _against_bar(comparison: Comparison, table: str, row: str) -> str:
     """Returns how a row of a table compares with the best recommender without audio; empty if there is none."""
     tests = comparison.bars[(comparison.bars["table"] == table) & (comparison.bars["embedding"] == row)]
-    tests = tests[(tests["split"] == comparison.splits[0]) & (tests["metric"] == comparison.ndcg)]
+    tests = tests[(tests["split"] == comparison.splits[0]) & (tests["metric"] == comparison.ndcg())]
     if tests.empty:
         return ""
     test = tests.iloc[0]
@@ -139,11 +148,13 @@ def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str,
         [_link(run, name), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
         for run, (name, row_cells, size) in zip(bars, bar_cells(comparison, table, split), strict=True)
     ]
+    if chance := chance_cells(comparison, split):
+        rows.append([GridCell(CHANCE), *map(_number, [chance[-1], *chance[:-1]]), GridCell("")])
     title = comparison.titles[table]
     return Section(
         stem,
         title if len(comparison.splits) == 1 else f"{title} · {split}",
-        Grid(["embedding", *_metrics(comparison), "Size"], rows),
+        Grid(["embedding", *_metrics(comparison, split), "Size"], rows),
         note=legend(bar=len(bars) > 0),
         images=_images(plots, [f"{kind}_{stem}" for kind in ("bars", "pairs", "ranks")]),
     )
@@ -159,7 +170,9 @@ def _others(comparison: Comparison) -> Grid:
 
 def _beyond(comparison: Comparison) -> Grid:
     """Returns the metrics beyond accuracy of all runs shown; without rows if there are none."""
-    columns = [column for column in beyond_columns(comparison.k) if column in comparison.results]
+    columns = [
+        column for column in beyond_columns(comparison.k.at(comparison.splits[0])) if column in comparison.results
+    ]
     rows = []
     for table in (*comparison.titles, None) if columns else ():
         for row in comparison.shown(table).to_dict("records"):
@@ -174,8 +187,8 @@ def _seeds(comparison: Comparison) -> Grid:
     rows = []
     for row in comparison.seeds[comparison.seeds["seeds"] > 1].to_dict("records"):
         name = row["setting"] if len(comparison.splits) == 1 else f"{row['setting']} · {row['split']}"
-        rows.append([GridCell(name, name=True), GridCell(str(row["seeds"])), *_numbers(comparison, row)])
-    return Grid(["setting", "seeds", *_metrics(comparison)], rows)
+        rows.append([GridCell(name, name=True), GridCell(str(row["seeds"])), *_numbers(comparison, row, row["split"])])
+    return Grid(["setting", "seeds", *(metric.partition("@")[0] for metric in _metrics(comparison))], rows)
 
 
 def _data(workspace: Workspace) -> Grid:
@@ -192,8 +205,8 @@ def _all_runs(comparison: Comparison) -> Grid:
     """Returns all runs, with NDCG on val and test and whether a table shows them."""
     rows = []
     for row in comparison.results.to_dict("records"):
-        val = row[f"{VAL} {comparison.ndcg}"]
-        cell = Cell(row[comparison.ndcg], row[f"{comparison.ndcg} conf"])
+        val, ndcg = row[f"{VAL} {comparison.ndcg(VAL)}"], comparison.ndcg(row["split"])
+        cell = Cell(row[ndcg], row[f"{ndcg} conf"])
         rows.append(
             [
                 _link(row["run"], row["run"]),
@@ -203,7 +216,7 @@ def _all_runs(comparison: Comparison) -> Grid:
                 GridCell("✓" if row["shown"] else ""),
             ]
         )
-    return Grid(["run", "split", comparison.ndcg, f"{VAL} {comparison.ndcg}", "in a table"], rows)
+    return Grid(["run", "split", comparison.ndcg(), f"{VAL} {comparison.ndcg(VAL)}", "in a table"], rows)
 
 
 def _run_page(workspace: Workspace, comparison: Comparison, plots: Mapping[str, Plot], name: str) -> RunPage:
@@ -211,7 +224,7 @@ def _run_page(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
     info = comparison.runs[name].info
     rows = []
     for split, scores in comparison.scores[name].items():
-        means = summary(scores)[_metrics(comparison)].to_numpy().T
+        means = summary(scores)[_metrics(comparison, split)].to_numpy().T
         rows.append([GridCell(split), *(_number(Cell(mean, conf)) for mean, conf in means)])
     facts = {"recommender": info.recommender, "embedding": info.embedding, "size": info.size, "seed": info.seed}
     path = workspace.run_dir(name) / "config.yaml"
@@ -236,9 +249,9 @@ def _images(plots: Mapping[str, Plot], names: Iterable[str]) -> list[Image]:
     return [Image(plot.alt, plot.caption, source) for plot, source in zip(found, sources, strict=True)]
 
 
-def _numbers(comparison: Comparison, row: Mapping[Hashable, float]) -> list[GridCell]:
+def _numbers(comparison: Comparison, row: Mapping[Hashable, float], split: str | None = None) -> list[GridCell]:
     """Returns the cells of the metrics in a row of results or seeds, without marks."""
-    return [_number(Cell(row[metric], row[f"{metric} conf"])) for metric in _metrics(comparison)]
+    return [_number(Cell(row[metric], row[f"{metric} conf"])) for metric in _metrics(comparison, split)]
 
 
 def _number(cell: Cell) -> GridCell:

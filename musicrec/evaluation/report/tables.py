@@ -16,6 +16,8 @@ from musicrec.evaluation.significance import ALPHA, worse_than_best
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
 
+# Name of the row that shows what random lists would reach.
+CHANCE = "chance"
 # Characters that no backslash escapes; < and > print as others in LaTeX's default font encoding.
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
 
@@ -43,16 +45,16 @@ class Cell:
 
 def cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields (name, the five cells, Size) of each row of a table, the best NDCG first."""
-    rows = comparison.shown(table, split)
-    best = rows[comparison.metrics].max()
+    rows, metrics = comparison.shown(table, split), comparison.metrics(split)
+    best = rows[metrics].max()
     worse = {
         metric: worse_than_best(rows.set_index("row")[metric], comparison.pairs(table, split, metric))
-        for metric in comparison.metrics
+        for metric in metrics
     }
     for row in rows.to_dict("records"):
         row_cells = [
             Cell(row[metric], row[f"{metric} conf"], row[metric] == best[metric], row["row"] in worse[metric])
-            for metric in comparison.metrics
+            for metric in metrics
         ]
         yield str(row["row"]), row_cells, _size(row["Size"])
 
@@ -60,8 +62,15 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
 def bar_cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields what `cells` does of the recommenders without audio, the best on val first; without marks."""
     for row in comparison.bar_rows(table, split).to_dict("records"):
-        row_cells = [Cell(row[metric], row[f"{metric} conf"]) for metric in comparison.metrics]
+        row_cells = [Cell(row[metric], row[f"{metric} conf"]) for metric in comparison.metrics(split)]
         yield f"{comparison.title(row['run'])} (no audio)", row_cells, _size(row["Size"])
+
+
+def chance_cells(comparison: Comparison, split: str | None = None) -> list[Cell]:
+    """Returns the five cells of the chance level of a split; [] where it is not known."""
+    split = split or comparison.splits[0]
+    level = comparison.chance.get(split, {})
+    return [Cell(level[metric], float("nan")) for metric in comparison.metrics(split)] if level else []
 
 
 def legend(bar: bool = False) -> str:
@@ -75,20 +84,22 @@ def legend(bar: bool = False) -> str:
 
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
     """Returns a table in GitHub's Markdown, best in bold, † for significantly worse than the best."""
-    header = ["embedding", *comparison.metrics, "Size"]
+    header = ["embedding", *comparison.metrics(split), "Size"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = [
             f"**{cell.text()}**" if cell.best else cell.text() + (" †" if cell.worse else "") for cell in row_cells
         ]
         lines.append([embedding.replace("|", "\\|"), *numbers, size])
+    if chance := chance_cells(comparison, split):
+        lines.append([f"*{CHANCE}*", *(cell.text() for cell in chance), ""])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{_legend(comparison, table, split)}\n"
 
 
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
     r"""Returns a table for LaTeX with booktabs, best in bold, $^\dagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
-    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics, "Size"))
+    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics(split), "Size"))
     lines = []
     for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = []
@@ -96,6 +107,8 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
             text = cell.text().replace(" ± ", r" \pm ")
             numbers.append(rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\dagger$" if cell.worse else "$"))
         lines.append(" & ".join([_escape(embedding), *numbers, size]) + r" \\")
+    if chance := chance_cells(comparison, split):
+        lines += [r"\midrule", " & ".join([CHANCE, *(f"${cell.text()}$" for cell in chance), ""]) + r" \\"]
     body = "\n".join(lines)
     caption = _escape(f"{comparison.titles[table]} ({split}). {_legend(comparison, table, split)}")
     caption = caption.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
@@ -105,7 +118,7 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
   \centering
   \caption{{{caption}}}
   \label{{{label}}}
-\begin{{tabular}}{{l{"r" * (len(comparison.metrics) + 1)}}}
+\begin{{tabular}}{{l{"r" * (len(comparison.metrics(split)) + 1)}}}
 \toprule
 {header} \\
 \midrule
@@ -147,7 +160,7 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
     grid = Table(title=f"{table or 'other runs'} · {split}, {users} users, mean ± 95 % interval")
     grid.title_justify = "left"
     grid.add_column("embedding" if table else "run", no_wrap=True)
-    for metric in comparison.metrics:
+    for metric in comparison.metrics(split):
         grid.add_column(metric, justify="right", no_wrap=True)
     grid.add_column("Size", justify="right")
     if table:
@@ -156,8 +169,10 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
             grid.add_row(escape(embedding), *numbers, size)
     else:
         for row in rows.to_dict("records"):
-            numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics]
+            numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics(split)]
             grid.add_row(escape(row["run"]), *numbers, _size(row["Size"]))
+    if chance := chance_cells(comparison, split):
+        grid.add_row(CHANCE, *(cell.text() for cell in chance), "", style="dim")
     return grid
 
 

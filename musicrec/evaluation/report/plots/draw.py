@@ -23,6 +23,9 @@ from musicrec.evaluation.significance import ALPHA, PAIRED, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
+_BAR_LINE = " Grey: recommenders without audio; dashed: the best of them on the validation users."
+_CHANCE_LINE = " Dotted: the chance level, what random lists would reach."
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -88,16 +91,19 @@ def _drawings(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing
 
 def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
     """Yields bars, pairwise effects and ranks of each table; every table has one colour."""
-    ndcg, color = comparison.ndcg, colors(comparison.titles)
+    color = colors(comparison.titles)
     for stem, table, split in comparison.stems():
+        ndcg = comparison.ndcg(split)
         title, rows = comparison.titles[table], comparison.shown(table, split)
         scores, pairs = _systems(comparison, table, split)
+        without_audio = _without_audio(comparison, table, split)
         yield _Drawing(
             f"bars_{stem}",
             f"{ndcg} of each embedding, {title}",
-            f"{ndcg}, mean over users with its 95 % interval. Grey: recommenders without audio; the dashed line is "
-            "the best of them on the validation users.",
-            partial(bars, rows, ndcg, color[table], _without_audio(comparison, table, split)),
+            f"{ndcg}, mean over users with its 95 % interval."
+            + (_BAR_LINE if len(without_audio) else "")
+            + (_CHANCE_LINE if split in comparison.chance else ""),
+            partial(bars, rows, ndcg, color[table], without_audio, comparison.chance.get(split, {}).get(ndcg)),
         )
         if len(scores) < 2:
             continue
@@ -129,9 +135,9 @@ def _systems(comparison: Comparison, table: str, split: str) -> tuple[dict[str, 
     scores, pairs = comparison.per_user(table, split), comparison.pairs(table, split)
     bar, columns = _without_audio(comparison, table, split)[:1], ["first", "second", *PAIRED]
     for run, name in zip(bar["run"], bar["row"], strict=True):
-        scores[name] = comparison.scores[run][split][comparison.ndcg].to_numpy()
+        scores[name] = comparison.scores[run][split][comparison.ndcg(split)].to_numpy()
         tests = comparison.bars
-        own = (tests["table"] == table) & (tests["split"] == split) & (tests["metric"] == comparison.ndcg)
+        own = (tests["table"] == table) & (tests["split"] == split) & (tests["metric"] == comparison.ndcg(split))
         against = tests[own].rename(columns={"embedding": "first"}).assign(second=name)[columns]
         pairs = pd.concat([pairs[columns], against]) if len(pairs) else against
     return scores, pairs
@@ -139,7 +145,7 @@ def _systems(comparison: Comparison, table: str, split: str) -> tuple[dict[str, 
 
 def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
     """Yields NDCG against size if there are several sizes; every embedding has one colour in all panels."""
-    ndcg = comparison.ndcg
+    ndcg = comparison.ndcg()
     shown = [comparison.shown(table).dropna(subset=["Size"]) for table in comparison.titles]
     if len({size for rows in shown for size in rows["Size"]}) > 1:
         yield _Drawing(

@@ -27,14 +27,21 @@ def error_bars(rows: pd.DataFrame, metric: str) -> np.ndarray:
     return np.nan_to_num(np.array(lengths, dtype=np.float64))
 
 
-def bars(rows: pd.DataFrame, metric: str, color: str, without_audio: pd.DataFrame | None = None) -> Figure:
+def bars(
+    rows: pd.DataFrame,
+    metric: str,
+    color: str,
+    without_audio: pd.DataFrame | None = None,
+    chance: float | None = None,
+) -> Figure:
     """Returns horizontal bars with intervals; below them, in grey, the recommenders without audio.
 
     Args:
         rows: columns row (the name) and those of `error_bars`, the best first.
         metric: column name.
         color: of the bars.
-        without_audio: rows like these; the first is the bar to pass, drawn as a line through the plot.
+        without_audio: rows like these; the first is the bar to pass, drawn as a dashed line through the plot.
+        chance: what random lists would reach, drawn as a dotted line.
     """
     shades = [color] * len(rows)
     line = None
@@ -47,12 +54,14 @@ def bars(rows: pd.DataFrame, metric: str, color: str, without_audio: pd.DataFram
     heights = list(range(len(rows)))
     errors = error_bars(rows, metric)
     axes.barh(heights, rows[metric], xerr=errors, color=shades, height=0.72, error_kw={"ecolor": INK, "elinewidth": 1})
+    if chance is not None:
+        axes.axvline(chance, color=INK, lw=1, ls=":")
     axes.set_yticks(heights, rows["row"])
     if line is not None:
         axes.axvline(line, color=INK, lw=0.8, ls="--", zorder=3)
     axes.invert_yaxis()
     ends = rows[metric].to_numpy() + errors[1]
-    right = float(ends.max()) or 1.0
+    right = max(float(ends.max()), chance or 0.0) or 1.0
     for height, value, end in zip(heights, rows[metric], ends, strict=True):
         axes.text(end + 0.015 * right, height, f"{value:.4f}", va="center", fontsize=7.5)
     axes.set_xlim(0, 1.18 * right)
@@ -74,18 +83,18 @@ def quality_by_size(comparison: Comparison, colors: Mapping[str, str]) -> Figure
     panels = figure.subplots(len(tables), sharex=True, squeeze=False)[:, 0]
     for table, axes in zip(tables, panels, strict=True):
         rows = comparison.shown(table).dropna(subset=["Size"])
-        size, value = rows["Size"].to_numpy(float), rows[comparison.ndcg].to_numpy()
+        size, value = rows["Size"].to_numpy(float), rows[comparison.ndcg()].to_numpy()
         shades = [colors[row] for row in rows["row"]]
-        errors = error_bars(rows, comparison.ndcg)
+        errors = error_bars(rows, comparison.ndcg())
         axes.errorbar(size, value, yerr=errors, fmt="none", ecolor=shades, elinewidth=1, alpha=0.5)
         axes.scatter(size, value, c=shades, s=16, zorder=2)
         bar = comparison.bar_rows(table)
         if len(bar):
-            axes.axhline(float(bar[comparison.ndcg].iloc[0]), color=INK, lw=0.8, ls="--", zorder=1)
+            axes.axhline(float(bar[comparison.ndcg()].iloc[0]), color=INK, lw=0.8, ls="--", zorder=1)
         axes.set_xscale("log")
         axes.margins(x=0.08, y=0.1)
         axes.set_title(comparison.titles[table], loc="left")
-        axes.set_ylabel(comparison.ndcg)
+        axes.set_ylabel(comparison.ndcg())
         axes.minorticks_off()
         _label(axes, size, value, list(rows["row"]))
     low, high = panels[-1].get_xlim()
