@@ -37,7 +37,6 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]  # the name extract is a 
 
 from extract import make_clips  # noqa: E402
 from musicrec.audio.decode import load_audio  # noqa: E402
-from musicrec.embeddings.tables import store  # noqa: E402
 from musicrec.embeddings.encodecmae import EncodecMAE  # noqa: E402
 from musicrec.embeddings.extraction.extract import extract  # noqa: E402
 from musicrec.embeddings.mert import MERT  # noqa: E402
@@ -46,6 +45,7 @@ from musicrec.embeddings.musicfm import MusicFM  # noqa: E402
 from musicrec.embeddings.networks.encodecmae import _sinusoids  # noqa: E402
 from musicrec.embeddings.networks.musicfm import _FrontEnd  # noqa: E402
 from musicrec.embeddings.pretrained.base import Pretrained  # noqa: E402
+from musicrec.embeddings.tables import store  # noqa: E402
 from musicrec.workspace import TrackIndex, Workspace  # noqa: E402
 
 STUDY = {"max_seconds": 30, "pad": True}

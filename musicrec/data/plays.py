@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from musicrec.data.content_hash import content_hash, hashes_path
 from musicrec.data.database import database
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log
@@ -119,7 +120,7 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
             raise MusicrecError(_nothing_known(path, track_ids, tracks, raw.users.ids()))
         _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()})
         plays = Plays(
-            made_from=_identity(source, path, tracks),
+            made_from=_identity(source, path, tracks, hashes_path(workspace)),
             index_from_log=from_log,
             rows=raw.rows,
             bad_rows=bad_rows,
@@ -139,21 +140,18 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
 def present_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex) -> Plays | None:
     """Returns the facts of plays.pqt if it was made from this log with these settings and index, otherwise None."""
     present = Plays.of(workspace.plays)
-    if present and present.made_from == _identity(source, source.plays_path(workspace), tracks):
+    if present and present.made_from == _identity(source, source.plays_path(workspace), tracks, hashes_path(workspace)):
         return present
     return None
 
 
-def _identity(source: DataSource, listening_log: Path, tracks: TrackIndex) -> dict[str, Any]:
-    """Returns what decides the content of plays.pqt; the log is identified by path, size and modification time."""
+def _identity(source: DataSource, listening_log: Path, tracks: TrackIndex, hashes: Path) -> dict[str, Any]:
+    """Returns what decides the content of plays.pqt; the log is identified by its content, wherever it lies."""
     if not listening_log.is_file():
         return {}  # reading it reports what is wrong
-    found = listening_log.stat()
     return {
         "version": VERSION,
-        "log": str(listening_log.resolve()),
-        "bytes": found.st_size,
-        "modified": found.st_mtime_ns,
+        "log": content_hash(listening_log, hashes),
         **source.log_settings(),
         **tracks.stamp(),
     }
