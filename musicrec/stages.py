@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 
+from musicrec.config import check_values, stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive
 from musicrec.workspace import TrackIndex, Workspace
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 def prepare(cfg: DictConfig) -> None:
     """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
+    check_values(cfg, "data")
     source: DataSource = instantiate(cfg.data)
     workspace = _workspace(cfg)
     with _preparing(workspace):
@@ -34,6 +36,7 @@ def prepare(cfg: DictConfig) -> None:
 
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
+    check_values(cfg, "data", "embedding")
     source: DataSource = instantiate(cfg.data)
     embedding = _embedding(cfg)
     workspace = _workspace(cfg)
@@ -49,18 +52,24 @@ def train(cfg: DictConfig) -> float | None:
     from musicrec.recommenders.configure import without_unread_embedding
     from musicrec.training.train import train_run
 
+    check_values(cfg, "data", "embedding", "recommender")
     source: DataSource = instantiate(cfg.data)
     cfg = without_unread_embedding(cfg)
     embedding = _embedding(cfg)
     workspace = _workspace(cfg)
-    if source.make_missing:
-        _make_missing(cfg, workspace, source, embedding)
-    if not workspace.split("train").is_file():
-        raise MusicrecError(
-            f"{workspace.split('train')} is missing: make it with: python prepare.py data={source.name} data.plays=FILE"
-        )
-    tracks = TrackIndex.load(workspace.track_index)
-    return train_run(cfg, workspace, tracks, SplitData.load(workspace, tracks, source.candidates), embedding)
+    # Under the lock, so that no other process changes the splits between the comparison and the reading.
+    with _preparing(workspace):
+        source, cfg = _as_prepared(cfg, workspace, source)
+        if source.make_missing:
+            _make_missing(cfg, workspace, source, embedding)
+        if not workspace.split("train").is_file():
+            raise MusicrecError(
+                f"{workspace.split('train')} is missing: make it with: "
+                f"python prepare.py data={source.name} data.plays=FILE"
+            )
+        tracks = TrackIndex.load(workspace.track_index)
+        data = SplitData.load(workspace, tracks, source.candidates)
+    return train_run(cfg, workspace, tracks, data, embedding)
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -169,18 +178,37 @@ def _extract(
     extract_embedding(embedding, workspace, tracks, files, **cfg.extract)
 
 
+def _as_prepared(cfg: DictConfig, workspace: Workspace, source: DataSource) -> tuple[DataSource, DictConfig]:
+    """Returns the source and the configuration with the settings of the splits that are there.
+
+    Settings that the command does not state (they are those of the option of the group `data`) follow the splits.
+
+    Raises:
+        MusicrecError: if a stated one is another than that of the splits.
+    """
+    from musicrec.data.prepared import as_prepared
+    from musicrec.training.run_name import run_name
+
+    source, followed = as_prepared(source, workspace, stated_settings(cfg, "data"))
+    if not followed:
+        return source, cfg
+    log.info("%s was prepared with %s", workspace.data_dir, " ".join(f"data.{k}={v}" for k, v in followed.items()))
+    changed = cfg.copy()
+    changed.run_name = run_name(cfg)  # the name of the command, whichever splits it finds
+    for key, value in followed.items():
+        changed.data[key] = value
+    return source, changed
+
+
 def _make_missing(cfg: DictConfig, workspace: Workspace, source: DataSource, embedding: Embedding) -> None:
-    """Runs the earlier stages that have not been run; of two jobs that need the same one only one runs it."""
+    """Runs the earlier stages that have not been run; the caller holds the lock of `_preparing`."""
     from musicrec.data.prepare import is_prepared
 
-    with _preparing(workspace):
-        source.materialise(workspace, int(cfg.seed))
-        if not is_prepared(source, workspace):
-            log.info(
-                "%s/ is missing or was built with different settings; running prepare.py first", workspace.data_dir
-            )
-            _prepare(workspace, source)
-        if embedding.needs_audio and not workspace.embedding(embedding.name).is_file():
-            log.info("%s is missing; running extract.py first", workspace.embedding(embedding.name))
-            tracks, files = _library(workspace, source, embedding)
-            _extract(cfg, workspace, embedding, tracks, files)
+    source.materialise(workspace, int(cfg.seed))
+    if not is_prepared(source, workspace):
+        log.info("%s/ is missing or was built with different settings; running prepare.py first", workspace.data_dir)
+        _prepare(workspace, source)
+    if embedding.needs_audio and not workspace.embedding(embedding.name).is_file():
+        log.info("%s is missing; running extract.py first", workspace.embedding(embedding.name))
+        tracks, files = _library(workspace, source, embedding)
+        _extract(cfg, workspace, embedding, tracks, files)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from musicrec.data.content_hash import hashes_path, log_hashes
 from musicrec.data.database import database
-from musicrec.data.log.files import identified_files
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log
 from musicrec.data.log.values import LogBatch
@@ -123,7 +123,7 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
         reasons = {track_ids[code]: reason for code, reason in matches.ambiguous.items()}
         _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()}, reasons)
         plays = Plays(
-            made_from=_identity(source, paths, tracks),
+            made_from=_identity(source, paths, tracks, hashes_path(workspace)),
             index_from_log=from_log,
             rows=raw.rows,
             bad_rows=bad_rows,
@@ -144,22 +144,21 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
 def present_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex) -> Plays | None:
     """Returns the facts of plays.pqt if it was made from this log with these settings and index, otherwise None."""
     present = Plays.of(workspace.plays)
-    if present and present.made_from == _identity(source, source.plays_paths(workspace), tracks):
+    if present and present.made_from == _identity(
+        source, source.plays_paths(workspace), tracks, hashes_path(workspace)
+    ):
         return present
     return None
 
 
-def _identity(source: DataSource, paths: Sequence[Path], tracks: TrackIndex) -> dict[str, Any]:
-    """Returns what decides the content of plays.pqt; the log's files are identified by path, size and time."""
-    files = identified_files(paths)
-    if not files:
+def _identity(source: DataSource, paths: Sequence[Path], tracks: TrackIndex, hashes: Path) -> dict[str, Any]:
+    """Returns what decides the content of plays.pqt; the log's files are identified by content, wherever they lie."""
+    found = log_hashes(paths, hashes)
+    if not found:
         return {}  # reading it reports what is wrong
-    found = [file.stat() for file in files]
     return {
         "version": VERSION,
-        "log": [str(file.resolve()) for file in files],
-        "bytes": [one.st_size for one in found],
-        "modified": [one.st_mtime_ns for one in found],
+        "log": found,
         **source.log_settings(),
         **tracks.stamp(),
     }

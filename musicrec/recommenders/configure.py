@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -67,6 +68,7 @@ def training_settings(cfg: DictConfig) -> Training:
         MusicrecError: if the learning rate is not positive.
     """
     rate: Any = cfg.optimizer.get("lr", 1.0)
-    demand("recommender.lr", rate, rate > 0, "positive")
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    demand("recommender.lr", rate, number and 0 < rate < math.inf, "a positive number")
     scheduler = instantiate(cfg.scheduler) or None  # scheduler=none is an empty group
     return Training(instantiate(cfg.optimizer), scheduler, str(cfg.monitor))

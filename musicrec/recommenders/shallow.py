@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ class Shallow(VectorRecommender, TrainedRecommender):
         size = dim if hidden_dim == "same" else hidden_dim
         check("hidden_dim", hidden_dim, isinstance(size, int) and size >= 0, "0, a positive number or same")
         check("l2", l2, l2 >= 0, "0 or more")
+        check("margin", margin, 0 <= margin < math.inf, "0 or more")
         check("l2_on", l2_on, l2_on in ("all", "batch"), "all or batch")
         check("sample", sample, sample in ("item", "user"), "item or user")
         check("user_init", user_init, user_init in (True, False, "auto"), "true, false or auto")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from musicrec.files import read_json, write_json
+
+# States after which a job does not run again. PREEMPTED is not one: the job may be queued again, else it vanishes.
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
+_SQUEUE_SECONDS = 20
 
 # In a job's folder: its number, status, run, SLURM job and error.
 JOB_FILE = "job.json"
@@ -36,6 +41,22 @@ def slurm_job() -> str | None:
     """Returns the id of the SLURM job this process belongs to as squeue shows it, e.g. 17 or 17_3; None outside."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def has_ended(job: str) -> bool:
+    """Returns whether a SLURM job has certainly ended: squeue knows it as ended, or not at all.
+
+    Args:
+        job: the id, as SLURM_JOB_ID has it.
+    """
+    command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_SQUEUE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    if asked.returncode:
+        return "invalid job id" in asked.stderr.lower()
+    return set(asked.stdout.split()) <= ENDED
 
 
 def record_job(folder: Path | None = None, **facts: Any) -> None:

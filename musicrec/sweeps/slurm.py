@@ -18,10 +18,10 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 from submitit.local import local
 from submitit.slurm import slurm
 
+from musicrec.sweeps.current import ENDED
+
 log = logging.getLogger(__name__)
 
-# States after which a job does not run again. PREEMPTED is not one: the job may be queued again, else it vanishes.
-_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 _SECONDS_BETWEEN_QUERIES = 30
 _SUBMITITS = (slurm.SlurmJob, local.LocalJob)
 
@@ -42,7 +42,7 @@ class QueueWatcher(slurm.SlurmInfoWatcher):
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:
         """Returns whether the job will not run (again)."""
-        return self.get_state(job_id, mode=mode).upper() in _ENDED
+        return self.get_state(job_id, mode=mode).upper() in ENDED
 
 
 class _Tolerant:

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from musicrec.columns import USER
 from musicrec.sweeps.current import slurm_job, sweep
+from musicrec.tracking.metrics_csv import MetricsCsv
 from musicrec.tracking.wandb_runs import RunLogger, finish_wandb
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class RunLoggers:
         for logger in self.opened:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.config)
+
+    def abandon_files(self) -> None:
+        """Leaves the files of the run to the process that has taken it over."""
+        self.opened[:] = [logger for logger in self.opened if not isinstance(logger, MetricsCsv)]
 
     def log_final(self, metrics: Mapping[str, float], step: int) -> None:
         """Logs the metrics of a finished run.

@@ -10,7 +10,9 @@ import pandas as pd
 
 from musicrec.columns import ITEM, RANK, SCORE, SPLIT, USER
 from musicrec.data.interactions import COLD, Interactions, Pool, SplitData
-from musicrec.files import atomic_path, write_text
+from musicrec.evaluation.protocols.cutoffs import Cutoffs
+from musicrec.evaluation.scoring import score_run, split_rows
+from musicrec.files import atomic_path, csv_text, parquet_damage, parquet_metadata, write_text
 from musicrec.recommenders.base import Recommender, VectorRecommender
 from musicrec.recommenders.retrieval.top_k import TopK
 from musicrec.workspace import Workspace
@@ -64,8 +66,8 @@ def write_model_embeddings(workspace: Workspace, name: str, model: Recommender, 
     for side, vectors in (("users", model.user_vectors()), ("items", model.item_vectors())):
         with atomic_path(workspace.model_embeddings(name, side)) as temporary:
             np.save(temporary, np.asarray(vectors, dtype=np.float32))
-    lines = [USER, *map(str, data.train.user_ids)]
-    write_text(workspace.model_embeddings(name, "users", "csv"), "\n".join(lines) + "\n")
+    rows = [(USER,), *((user,) for user in data.train.user_ids)]
+    write_text(workspace.model_embeddings(name, "users", "csv"), csv_text(rows))
 
 
 def final_metrics(workspace: Workspace, name: str, data: SplitData) -> dict[str, float]:
@@ -76,6 +78,20 @@ def final_metrics(workspace: Workspace, name: str, data: SplitData) -> dict[str,
             means = pd.read_parquet(workspace.metrics(name, split)).drop(columns=USER).mean()
             final.update({f"{split}/{column}": float(value) for column, value in means.items()})
     return final
+
+
+def complete_metrics(workspace: Workspace, name: str, data: SplitData, k: Cutoffs) -> None:
+    """Scores a finished run again if a file of metrics is missing or damaged; its predictions must be readable."""
+    paths = {split: workspace.metrics(name, split) for split, truth in data.truth.items() if len(truth)}
+    broken = [split for split, path in paths.items() if not path.is_file() or parquet_damage(path)]
+    if not broken:
+        return
+    path = workspace.predictions(name)
+    lists = pd.read_parquet(path)
+    broken = [split for split in broken if split_rows(lists, split) is not None]  # without lists there are no metrics
+    if broken:
+        log.warning("%s is missing or damaged; scoring the run again", paths[broken[0]])
+        score_run(workspace, name, data.truth, lists, k, parquet_metadata(path))
 
 
 def report(workspace: Workspace, name: str, data: SplitData, k: int) -> float | None:

@@ -17,8 +17,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from musicrec.config import differences
 from musicrec.errors import MusicrecError
-from musicrec.files import file_hash
+from musicrec.files import file_hash, parquet_damage
 from musicrec.tracking.wandb_runs import WANDB_ID
+from musicrec.training.checkpoints import damage, needs_best
+from musicrec.training.lease import Lease
 from musicrec.training.run_record import RunRecord
 from musicrec.workspace import TrackIndex, Workspace
 
@@ -41,6 +43,7 @@ class Run:
         settings: what decides its numbers.
         inputs: hashes of what it reads.
         previous: record of an earlier attempt with the same settings and inputs; None = start from scratch.
+        overwrites: whether an earlier attempt does not count.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Run:
     settings: dict[str, Any]
     inputs: dict[str, Any]
     previous: RunRecord | None
+    overwrites: bool = False
 
     @classmethod
     def find(
@@ -66,15 +70,15 @@ class Run:
             MusicrecError: if a run of that name has other settings and is not to be overwritten.
         """
         known = None if overwrite else RunRecord.read(_record_path(workspace, name))
-        if known is not None and known.settings != settings:
+        if known is not None and _besides_data(known.settings) != _besides_data(settings):
             raise MusicrecError(
                 f"run {name!r} exists with other settings ({differences(known.settings, settings)}): choose another "
                 "run_name, or set overwrite=true"
             )
-        if known is not None and known.inputs != inputs:
+        if known is not None and (known.inputs != inputs or known.settings != settings):
             log.info("%s was trained on different data or a different embedding; restarting", name)
             known = None
-        return cls(name, recommender, workspace, settings, inputs, known)
+        return cls(name, recommender, workspace, settings, inputs, known, overwrite)
 
     @property
     def best(self) -> Path:
@@ -88,54 +92,101 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Returns whether nothing is left to do."""
-        done = self.previous is not None and self.previous.status == "finished"
-        return done and self.workspace.predictions(self.name).is_file()
+        """Returns whether nothing is left to do: also the predictions can be read."""
+        if self.previous is None or self.previous.status != "finished":
+            return False
+        path = self.workspace.predictions(self.name)
+        if not path.is_file():
+            return False
+        if broken := parquet_damage(path):
+            log.warning("%s is damaged (%s); making it again", path, broken)
+            return False
+        return True
 
-    @property
-    def resumable(self) -> bool:
-        """Returns whether an earlier attempt left a checkpoint to resume from."""
-        return self.previous is not None and self.previous.status == "started" and self.last.is_file()
+    def resumable_from(self) -> str | None:
+        """Returns which checkpoint of an earlier attempt to resume from, `last` or `best`; None if there is none.
 
-    def start(self) -> RunRecord:
-        """Marks the run as started; one that cannot be resumed loses what an earlier attempt left."""
-        resumes = self.resumable
-        if resumes:
-            log.info("%s: resuming from %s", self.name, self.last)
-        else:
-            folder = self.workspace.run_dir(self.name)
-            for path in (self.best, self.last, folder / "metrics.csv", folder / WANDB_ID):
-                path.unlink(missing_ok=True)
+        The last one counts only together with the best one that it refers to: without it the best weights are lost.
+        The best one is itself the state at the end of an earlier epoch, so a run whose last checkpoint is damaged
+        resumes from there.
+        """
+        if self.previous is None or not self.last.is_file():
+            return None
+        last, best = damage(self.last), damage(self.best) if self.best.is_file() else "it is missing"
+        if last is None and (best is None or not needs_best(self.last)):
+            return "last"
+        if last is not None and best is None:
+            log.warning("%s is damaged (%s); resuming from the best epoch before", self.last, last)
+            return "best"
+        path, why = (self.last, last) if last else (self.best, best)
+        log.warning("%s is damaged (%s) and there is no other checkpoint; starting from scratch", path, why)
+        return None
+
+    def start(self, lease: Lease | None = None) -> RunRecord:
+        """Marks the run as started; one that cannot be resumed loses what an earlier attempt left.
+
+        Args:
+            lease: of the run; None: nobody else can train it.
+        """
+        resumes_from = self.resumable_from()
         record = RunRecord(
-            "started", self.settings, self.inputs, _attempt(), resumes, slurm_job=os.environ.get("SLURM_JOB_ID")
+            "started",
+            self.settings,
+            self.inputs,
+            _attempt(),
+            resumes_from is not None,
+            resumes_from,
+            slurm_job=os.environ.get("SLURM_JOB_ID"),
         )
-        record.write(_record_path(self.workspace, self.name))
+        if resumes_from:
+            self._write(record, lease)
+            log.info("%s: resuming from %s", self.name, self.checkpoint(record))
+            return record
+        # The record first: a run that is killed here must not take the old checkpoints for its own.
+        folder = self.workspace.run_dir(self.name)
+        self._write(replace(record, inputs={}), lease)
+        for path in (self.best, self.last, folder / "metrics.csv", folder / WANDB_ID):
+            path.unlink(missing_ok=True)
+        self._write(record, lease)
         return record
 
-    def join(self) -> RunRecord:
-        """Returns the record of this attempt, as soon as the main process has started it.
+    def checkpoint(self, record: RunRecord) -> Path | None:
+        """Returns the path of the checkpoint that an attempt resumes from, None if it starts from scratch."""
+        return {"last": self.last, "best": self.best}.get(record.resumes_from or "")
+
+    def join(self) -> RunRecord | None:
+        """Returns the record of this attempt, as soon as the main process has started it; None if it was finished.
 
         Raises:
             MusicrecError: if it does not.
         """
         deadline = time.monotonic() + _LONGEST_WAIT
-        attempt = _attempt()
+        attempt, before = _attempt(), None
         while True:
             record = RunRecord.read(_record_path(self.workspace, self.name))
-            if record is not None and record.attempt == attempt:
-                return record
+            if record is not None and record.attempt == attempt and record.inputs == self.inputs:
+                return record if record.status == "started" else None
+            if record != before:  # another process trains the run, and the main process waits for it
+                before, deadline = record, time.monotonic() + _LONGEST_WAIT
             if time.monotonic() > deadline:
                 raise MusicrecError(f"the main process of {self.name} did not start within {_LONGEST_WAIT:.0f} s")
             time.sleep(0.2)
 
-    def finish(self, record: RunRecord, seconds: float) -> None:
+    def finish(self, record: RunRecord, seconds: float, lease: Lease | None = None) -> None:
         """Marks the run as finished.
 
         Args:
             record: what `start` returned.
             seconds: duration of this attempt.
+            lease: of the run.
         """
-        replace(record, status="finished", seconds=round(seconds, 1)).write(_record_path(self.workspace, self.name))
+        self._write(replace(record, status="finished", seconds=round(seconds, 1)), lease)
+
+    def _write(self, record: RunRecord, lease: Lease | None) -> None:
+        if lease is None:
+            record.write(_record_path(self.workspace, self.name))
+        else:
+            lease.write(record)
 
 
 def is_main_process() -> bool:
@@ -154,6 +205,11 @@ def input_hashes(workspace: Workspace, tracks: TrackIndex, vectors: np.ndarray) 
     splits = {path.stem: file_hash(path) for path in sorted(workspace.data_dir.glob("*.pqt"))}
     digest = hashlib.blake2b(np.ascontiguousarray(vectors).data, digest_size=8).hexdigest()
     return {**tracks.stamp(), "splits": splits, "embedding": digest}
+
+
+def _besides_data(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of the run itself: those of the data are compared through the files that were made."""
+    return {key: value for key, value in settings.items() if key != "data"}
 
 
 def _record_path(workspace: Workspace, name: str) -> Path:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from pytorch_lightning.loggers import Logger
 
 from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.scoring import score_run
@@ -35,10 +36,14 @@ from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.sweeps.current import record_job, sweep
 from musicrec.tracking.loggers import facts, opened
 from musicrec.training import callbacks, results
+from musicrec.training.checkpoints import AtomicCheckpoints, load_weights
+from musicrec.training.guards import FiniteLoss, Ownership, refuse_infinite_weights
+from musicrec.training.lease import Lease, TakenOver, owned
 from musicrec.training.preemption import cluster_plugins
 from musicrec.training.quiet import quiet_lightning
 from musicrec.training.run import Run, input_hashes, is_main_process
 from musicrec.training.run_name import run_name, settings
+from musicrec.training.run_record import RunRecord
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:
@@ -83,7 +88,8 @@ def train_run(
         MusicrecError: an embedding that does not fit the tracks or has no usable row, or a run of the same explicit
             name with other settings.
     """
-    started = time.monotonic()
+    top_k = cfg.eval.top_k
+    demand("eval.top_k", top_k, type(top_k) is int and top_k >= 1, "a whole number from 1")
     chosen = settings(cfg)
     cfg = _named(cfg, run_name(cfg, chosen))
     output, k = Workspace(Path(str(cfg.paths.output)).expanduser()), Cutoffs.of(cfg.eval.k)
@@ -91,41 +97,92 @@ def train_run(
     data = _usable(data, vectors, embedding, workspace)
     inputs = input_hashes(workspace, tracks, vectors)
     vectors = _prepared(cfg, data, vectors)
-    run = Run.find(cfg.run_name, str(cfg.recommender.name), output, chosen, inputs, bool(cfg.overwrite))
     k.check(data.truth)
-    main = is_main_process()
-    if main:
-        record_job(run=run.name)
-    if run.finished:
-        log.info("%s is already finished; set overwrite=true to rerun it", run.name)
-        return results.report(output, run.name, data, k.at(VAL))
+    find = partial(Run.find, cfg.run_name, str(cfg.recommender.name), output, chosen, inputs)
+    run, given = find(bool(cfg.overwrite)), _Given(cfg, workspace, output, tracks, data, embedding, vectors)
+    if not is_main_process():
+        record = None if run.finished else run.join()
+        if record is not None:
+            _train(given, run, record, None)
+        return None  # the other processes of trainer=ddp help to train only
+    record_job(run=run.name)
+    while not run.finished:
+        try:
+            with owned(run.name, output.run_dir(run.name), bool(cfg.wait)) as lease:
+                run = find(run.overwrites)  # another process may have finished it meanwhile
+                if not run.finished:
+                    _train(given, run, run.start(lease), lease)
+                    return results.report(output, run.name, data, k.at(VAL))
+        except TakenOver as taken:
+            if not cfg.wait or torch.distributed.is_initialized():
+                raise
+            log.warning("%s", taken)
+            run = find(False)
+    log.info("%s is already finished; set overwrite=true to rerun it", run.name)
+    results.complete_metrics(output, run.name, data, k)
+    return results.report(output, run.name, data, k.at(VAL))
 
-    record = run.start() if main else run.join()
+
+@dataclass(frozen=True)
+class _Given:
+    """What a run is made from."""
+
+    cfg: DictConfig
+    workspace: Workspace
+    output: Workspace
+    tracks: TrackIndex
+    data: SplitData
+    embedding: Embedding
+    vectors: np.ndarray
+
+
+def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> None:
+    """Trains, predicts, scores and marks the run as finished.
+
+    Args:
+        given: what the run is made from.
+        run: the run.
+        record: of this attempt.
+        lease: of the run; None in every process but the main one.
+    """
+    started = time.monotonic()
+    cfg, data, vectors, output = given.cfg, given.data, given.vectors, given.output
+    main = lease is not None
     if main:
         write_text(output.run_dir(run.name) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         log.info("%s", run.name)
     with quiet_lightning():
         pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
-        given = Inputs(
+        inputs = Inputs(
             data,
             vectors if vectors.shape[1] else None,
-            embedding.trainable,
+            given.embedding.trainable,
             seed=int(cfg.seed),
             training=training_settings(cfg),
         )
-        model = make_recommender(cfg.recommender, given)
+        model = make_recommender(cfg.recommender, inputs)
         with opened(cfg.logger if main else {}, _described(cfg, data, vectors)) as loggers:
-            result = fit(cfg, run, model, loggers.opened, resume=record.resumes)
-            if not main:
-                return None  # the other processes of trainer=ddp help to train only
-            info = _metadata(cfg, run, result.model, embedding, vectors.shape[1], tracks)
-            _write(output, result.model, data, info, int(cfg.eval.top_k), k)
+            try:
+                result = fit(cfg, run, model, loggers.opened, run.checkpoint(record), lease)
+                if lease is None:
+                    return
+                info = _metadata(cfg, run, result.model, given.embedding, vectors.shape[1], given.tracks)
+                _write(output, result.model, data, info, int(cfg.eval.top_k), Cutoffs.of(cfg.eval.k), lease)
+            except TakenOver:
+                loggers.abandon_files()
+                raise
             loggers.log_final(results.final_metrics(output, run.name, data), result.steps)
-    run.finish(record, time.monotonic() - started)
-    return results.report(output, run.name, data, k.at(VAL))
+        run.finish(record, time.monotonic() - started, lease)
 
 
-def fit(cfg: DictConfig, run: Run, model: Recommender, loggers: Sequence[Logger], resume: bool) -> TrainResult:
+def fit(
+    cfg: DictConfig,
+    run: Run,
+    model: Recommender,
+    loggers: Sequence[Logger],
+    checkpoint: Path | None,
+    lease: Lease | None = None,
+) -> TrainResult:
     """Returns the model, trained if it is trainable.
 
     Args:
@@ -133,24 +190,29 @@ def fit(cfg: DictConfig, run: Run, model: Recommender, loggers: Sequence[Logger]
         run: names the checkpoints.
         model: untrained.
         loggers: open; [] in every process but the main one.
-        resume: whether to continue from the run's last checkpoint.
+        checkpoint: what to resume from; None = start from scratch.
+        lease: of the run; None in every process but the main one.
     """
     if not isinstance(model, TrainedRecommender):
         return TrainResult(model, steps=0)
     made = callbacks.configured(cfg, model, loggers)
+    causes = f"recommender.lr={cfg.recommender.get('lr')} is too high, or too much for trainer.precision="
+    causes += f"{cfg.trainer.get('precision', '32-true')}"
+    watching = [FiniteLoss(run.name, causes), *([] if lease is None else [Ownership(lease)])]
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=made,
+        callbacks=[*made, *watching],
         logger=list(loggers),
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in made),
         enable_progress_bar=False,
-        plugins=cluster_plugins(),
+        plugins=[*cluster_plugins(), AtomicCheckpoints(lease.check if lease else None)],
         default_root_dir=str(run.best.parent),
     )
-    checkpoint = str(run.last) if resume else None
-    trainer.fit(model, datamodule=model.datamodule(), ckpt_path=checkpoint, weights_only=True)
+    resumed = None if checkpoint is None else str(checkpoint)
+    trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resumed, weights_only=True)
     if trainer.is_global_zero:
         _load_best(run, model, trainer)
+        refuse_infinite_weights(run.name, model, causes)
         # Lightning took it off the device; lists are computed where the model is.
         model.to(trainer.strategy.root_device)
         model.eval()
@@ -194,8 +256,7 @@ def _load_best(run: Run, model: TrainedRecommender, trainer: pl.Trainer) -> None
     scores = [callback.best_model_score for callback in checkpoints if callback.monitor is not None]
     best = ", ".join(f"{model.monitor} {float(score):.4f}" for score in scores if score is not None)
     log.info("%s: %d epochs, best %s", run.name, trainer.current_epoch, best)
-    weights = torch.load(run.best, map_location="cpu", weights_only=True)
-    model.load_state_dict(weights["state_dict"])
+    model.load_state_dict(load_weights(run.best))
 
 
 def _described(cfg: DictConfig, data: SplitData, vectors: np.ndarray) -> dict[str, Any]:
@@ -225,14 +286,15 @@ def _metadata(
 
 
 def _write(
-    output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: Cutoffs
+    output: Workspace, model: Recommender, data: SplitData, info: PredictionInfo, top_k: int, k: Cutoffs, lease: Lease
 ) -> None:
-    """Writes model embeddings, predictions and per-user metrics.
+    """Writes model embeddings, predictions and per-user metrics, if the run still belongs to this process.
 
     run.json says "finished" after that: a run killed here is scored again from its checkpoint.
     """
     name, metadata = info.run, info.to_json()
     predictions = results.predictions(model, data, top_k)
+    lease.check()
     results.write_model_embeddings(output, name, model, data)
     write_parquet(predictions, output.predictions(name), metadata)
     score_run(output, name, data.truth, predictions, k, metadata)

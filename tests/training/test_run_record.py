@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 
 from musicrec.errors import MusicrecError
-from musicrec.files import write_json
+from musicrec.files import write_json, write_parquet
 from musicrec.training.run import Run
 from musicrec.training.run_record import RunRecord
 from musicrec.workspace import Workspace
@@ -53,27 +55,73 @@ def test_the_class_of_the_data_source_is_not_a_setting(tmp_path: Path) -> None:
     assert record.settings == {**SETTINGS, "data": {"split": "temporal"}}
 
 
+def checkpoint(path: Path, best: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    callbacks = {"ModelCheckpoint": {"monitor": "val/loss", "best_model_path": best}} if best else {}
+    parts: dict[str, dict[str, int]] = {part: {} for part in ("state_dict", "optimizer_states", "loops")}
+    torch.save({"epoch": 1, "global_step": 2, "callbacks": callbacks, **parts}, path)
+
+
 def test_the_state_follows_from_the_record_and_the_files(tmp_path: Path) -> None:
     new = run(tmp_path)
-    assert (new.finished, new.resumable) == (False, False)
+    assert (new.finished, new.resumable_from()) == (False, None)
     record = new.start()
     assert (record.status, record.resumes) == ("started", False)
-    assert not run(tmp_path).resumable, "there is no checkpoint yet"
-    new.last.parent.mkdir(parents=True)
-    new.last.touch()
-    assert run(tmp_path).resumable
+    assert run(tmp_path).resumable_from() is None, "there is no checkpoint yet"
+    checkpoint(new.last)
+    assert run(tmp_path).resumable_from() == "last"
     assert run(tmp_path).start().resumes
     assert run(tmp_path, overwrite=True).previous is None
-    assert not run(tmp_path, inputs={**INPUTS, "embedding": "c"}).resumable
+    assert run(tmp_path, inputs={**INPUTS, "embedding": "c"}).resumable_from() is None
 
     new.finish(record, seconds=2.04)
     assert not run(tmp_path).finished, "its predictions are missing"
-    new.workspace.predictions("mine").parent.mkdir()
-    new.workspace.predictions("mine").touch()
+    assert run(tmp_path).resumable_from() == "last", "they are made again from the checkpoint"
+    write_parquet(pd.DataFrame({"user_id": [1]}), new.workspace.predictions("mine"))
     finished = run(tmp_path)
     assert finished.finished
     assert finished.previous is not None
     assert (finished.previous.status, finished.previous.seconds) == ("finished", 2.0)
+    new.workspace.predictions("mine").write_bytes(b"half")
+    assert not run(tmp_path).finished
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped", "garbage", "list"])
+def test_a_damaged_checkpoint_is_never_resumed_from(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = run(tmp_path)
+    new.start()
+    for path in (new.last, new.best):
+        checkpoint(path, best="b")
+    assert run(tmp_path).resumable_from() == "last"
+
+    def broken(path: Path) -> None:
+        if damage == "list":
+            torch.save([1, 2], path)
+            return
+        whole = path.read_bytes()
+        middle = whole.index(b"optimizer_states") + 3
+        flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+        contents = {"empty": b"", "half": whole[: len(whole) // 2], "flipped": flipped, "garbage": b"x" * 5000}
+        path.write_bytes(contents[damage])
+
+    whole = new.last.read_bytes()
+    broken(new.last)
+    assert run(tmp_path).resumable_from() == "best"
+    assert "resuming from the best epoch before" in caplog.text
+    broken(new.best)
+    assert run(tmp_path).resumable_from() is None
+    assert "starting from scratch" in caplog.text
+    new.last.write_bytes(whole)
+    assert run(tmp_path).resumable_from() is None, "the best weights so far are lost"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", '{"status": 1}', '{"settings": []}', "\x00\x01"])
+def test_a_damaged_record_counts_as_none(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "run.json").write_text(content)
+    assert RunRecord.read(tmp_path / "run.json") is None
+    assert ("is damaged" in caplog.text) is (content != "null")
 
 
 def test_a_run_from_scratch_loses_what_an_earlier_attempt_left(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class DemoSource(DataSource):
             piece = compose(STYLES[track.style], float(production[track.number]), float(rng.uniform(*_SECONDS)), rng)
             samples = render(piece, track.sample_rate, track.channels)
             _, container, subtype = track.file_type
-            with atomic_path(self._audio(workspace) / track.file_name) as path:
+            with atomic_path(self._audio(workspace) / track.file_name, durable=False) as path:
                 soundfile.write(path, samples, track.sample_rate, format=container, subtype=subtype)
 
         # Threads suffice, since NumPy and libsndfile release the interpreter lock most of the time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from musicrec.evaluation.truth import VAL, load_truth
 from musicrec.files import write_text
 from musicrec.workspace import TrackIndex, Workspace
 
+_LONGEST_NAME = 60  # characters of a file name; a hash follows
 _ABREAST = 3  # lists a terminal shows side by side
 _LEGEND = "✓ = the user played it in the held-out period"
 
@@ -131,11 +133,21 @@ def print_user(view: UserView) -> None:
 def write_user(workspace: Workspace, view: UserView) -> Path:
     """Returns the path of listen/{user}.html: the same lists with a player for every file."""
     lists = {"History (most recent first)": view.history, "Played later (held out)": view.held_out, **view.lists}
-    name = re.sub(r"[^\w.-]", "-", view.user)
+    name = _file_name(view.user)
     path = workspace.root / "listen" / f"{name}.html"
     title = f"musicrec · user {view.user}"
     write_text(path, render("listening.html.j2", title=title, user=view.user, legend=_LEGEND, lists=lists))
     return path
+
+
+def _file_name(user: str) -> str:
+    """Returns a file name that only this user has: other characters than those of usual ids lead to a hash.
+
+    >>> _file_name("user_7"), _file_name("a/b"), _file_name("a b")
+    ('user_7', 'a-b.c14cddc0', 'a-b.c8687a08')
+    """
+    name = re.sub(r"[^\w.-]|^\.", "-", user)[:_LONGEST_NAME]
+    return name if name == user else f"{name}.{hashlib.sha256(user.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def _rows_of_user(frame: pd.DataFrame, user: str) -> pd.DataFrame:
