@@ -68,8 +68,6 @@ def test_rows_of_tables_keep_their_names(compose: Compose) -> None:
     names = [compose(f"embedding={name}").embedding.name for name in ("musicnn_first", "music2vec_24khz")]
     assert names == ["musicnn_first", "music2vec_24khz"]
     assert compose("embedding=random_learnt").embedding.name == "random"
-    for name in ("bert_paper", "bert_paper_text"):
-        assert compose(f"recommender={name}").recommender.name == "bert"
 
 
 def test_the_command_line_has_the_last_word(compose: Compose) -> None:
