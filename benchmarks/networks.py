@@ -37,7 +37,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]  # the name extract is a 
 
 from extract import make_clips  # noqa: E402
 from musicrec.audio.decode import load_audio  # noqa: E402
-from musicrec.embeddings import store  # noqa: E402
+from musicrec.embeddings.tables import store  # noqa: E402
 from musicrec.embeddings.encodecmae import EncodecMAE  # noqa: E402
 from musicrec.embeddings.extraction.extract import extract  # noqa: E402
 from musicrec.embeddings.mert import MERT  # noqa: E402

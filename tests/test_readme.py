@@ -40,7 +40,9 @@ def test_lines_are_short(page: Path) -> None:
 
 
 def test_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) < 200
+    """The layout is as long as the tree; what is to be read before it is not."""
+    before_layout = (ROOT / "README.md").read_text().partition("## Layout")[0]
+    assert len(before_layout.splitlines()) < 180
 
 
 def test_readme_names_make_targets() -> None:

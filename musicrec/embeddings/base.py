@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.decode import AudioError
-from musicrec.embeddings import store
-from musicrec.embeddings.clip import Clip
+from musicrec.embeddings.tables import store
 from musicrec.errors import MusicrecError, demand
 from musicrec.workspace import TrackIndex, Workspace
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints import transformers_model
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.pretrained.base import Built, Pretrained
 from musicrec.embeddings.pretrained.layer import Layer
 from musicrec.errors import MusicrecError, demand

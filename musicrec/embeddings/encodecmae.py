@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.encodecmae import EncodecMAENet
 from musicrec.embeddings.pretrained.base import Built, Pretrained
 from musicrec.embeddings.pretrained.layer import Layer

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.checkpoints import hub as huggingface
 from musicrec.embeddings.checkpoints import transformers_model
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.transformers_encoder import TransformersEncoder, encoder_of
 from musicrec.embeddings.pretrained.base import Built, Pretrained
 from musicrec.embeddings.pretrained.layer import Layer

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import AudioEmbedding
 from musicrec.embeddings.checkpoints.cache import announce_licence
 from musicrec.embeddings.checkpoints.jukebox import CONFIG_FILE, PRIOR_FILE, VQVAE_FILE, Weights, open_weights
 from musicrec.embeddings.checkpoints.jukebox_download import ADDRESSES, published
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.jukebox import conditioning
 from musicrec.embeddings.networks.jukebox.encoder import Encoder
 from musicrec.embeddings.networks.jukebox.prior import Prior

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_spectrogram
 from musicrec.embeddings.base import AudioEmbedding
-from musicrec.embeddings.clip import Clip
 from musicrec.errors import demand
 
 _N_FFT = 2048

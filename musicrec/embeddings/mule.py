@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.spectrogram import centre_pad, hann, power_spectrogram
 from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.mule import PUBLISHED, MuleNet
 from musicrec.embeddings.pretrained.base import Built, Pretrained
 from musicrec.embeddings.pretrained.layer import Layer

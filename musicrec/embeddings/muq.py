@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.muq import SAMPLE_RATE, UNUSED, front_end, muq_net
 from musicrec.embeddings.networks.musicfm import N_FFT, MusicFMNet
 from musicrec.embeddings.pretrained.base import Built, TimeMean

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import hub as huggingface
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.muq import FILES, LICENCE, refuse_fp16
 from musicrec.embeddings.networks.muq import SAMPLE_RATE, UNUSED, front_end, muq_net
 from musicrec.embeddings.networks.muq_mulan import AudioTower

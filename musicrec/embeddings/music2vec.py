@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.checkpoints.load import check_config
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.wav2vec2 import StackedPositions, Wav2Vec2
 from musicrec.embeddings.pretrained import wav2vec2
 from musicrec.embeddings.pretrained.base import Built, TimeMean

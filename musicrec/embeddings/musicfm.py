@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.decode import AudioError
 from musicrec.embeddings.base import one_of
 from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.networks.musicfm import HOP, N_FFT, MusicFMNet
 from musicrec.embeddings.pretrained.base import Built, TimeMean
 from musicrec.embeddings.pretrained.layer import Layer

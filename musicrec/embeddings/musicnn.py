@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_spectrogram
 from musicrec.embeddings.base import AudioEmbedding, one_of
 from musicrec.embeddings.checkpoints import convert_musicnn
-from musicrec.embeddings.clip import Clip
 from musicrec.errors import MusicrecError
 
 _WEIGHTS = Path(__file__).parent / "weights"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from musicrec.embeddings import store
 from musicrec.embeddings.base import AudioEmbedding, Embedding
-from musicrec.embeddings.embedding_info import EmbeddingInfo, versions
 from musicrec.embeddings.extraction.job import ExtractionReport, run
 from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import reasons
+from musicrec.embeddings.tables import store
+from musicrec.embeddings.tables.embedding_info import EmbeddingInfo, versions
 from musicrec.errors import MusicrecError, demand
 from musicrec.workspace import TrackIndex, Workspace
 

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from musicrec.embeddings import store
 from musicrec.embeddings.extraction.decoding import Decoder, decoding_processes
 from musicrec.embeddings.extraction.inference import run_model, torch_device
 from musicrec.embeddings.extraction.locks import Locks
@@ -22,6 +21,7 @@ from musicrec.embeddings.extraction.parts import Parts
 from musicrec.embeddings.extraction.plan import Plan, Work, covered, find_work
 from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import Outcome
+from musicrec.embeddings.tables import store
 from musicrec.progress import progress
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from musicrec.embeddings import store
-from musicrec.embeddings.embedding_info import EmbeddingInfo, versions
 from musicrec.embeddings.extraction.parts import Parts, Summary
 from musicrec.embeddings.extraction.plan import Work
 from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import reasons
+from musicrec.embeddings.tables import store
+from musicrec.embeddings.tables.embedding_info import EmbeddingInfo, versions
 from musicrec.errors import MusicrecError
 
 _Entry = TypeVar("_Entry")

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from musicrec.audio import resample
-from musicrec.embeddings import store
-from musicrec.embeddings.embedding_info import EmbeddingInfo
 from musicrec.embeddings.extraction.locks import Locks
 from musicrec.embeddings.extraction.parts import Parts
 from musicrec.embeddings.extraction.request import Request
 from musicrec.embeddings.extraction.results import signature
+from musicrec.embeddings.tables import store
+from musicrec.embeddings.tables.embedding_info import EmbeddingInfo
 from musicrec.errors import MusicrecError
 
 # Length of a chunk in batches.

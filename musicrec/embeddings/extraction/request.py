@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from musicrec.embeddings import store
 from musicrec.embeddings.base import AudioEmbedding
+from musicrec.embeddings.tables import store
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import AudioEmbedding
 from musicrec.embeddings.checkpoints.load import sha256
 from musicrec.embeddings.checkpoints.published import PublishedWeights
-from musicrec.embeddings.clip import Clip
 from musicrec.embeddings.pretrained.layer import Layer
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

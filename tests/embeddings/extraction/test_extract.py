@@ -16,7 +16,6 @@ import soundfile
 import torch
 
 from musicrec.audio.library import scan
-from musicrec.embeddings import store
 from musicrec.embeddings.base import Embedding
 from musicrec.embeddings.extraction import job
 from musicrec.embeddings.extraction.extract import ExtractionReport, extract
@@ -25,6 +24,7 @@ from musicrec.embeddings.mfcc import MFCC
 from musicrec.embeddings.musicnn import MusicNN
 from musicrec.embeddings.precomputed import Precomputed
 from musicrec.embeddings.random import Random
+from musicrec.embeddings.tables import store
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 from tests.embeddings.extraction.toy import Toy

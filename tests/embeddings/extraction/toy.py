@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import AudioEmbedding
-from musicrec.embeddings.clip import Clip
 
 
 class Toy(AudioEmbedding):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from musicrec.embeddings.embedding_info import EmbeddingInfo
+from musicrec.embeddings.tables.embedding_info import EmbeddingInfo
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, write_json
 from musicrec.workspace import TrackIndex, Workspace

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from musicrec.audio.clip import Clip
 from musicrec.audio.decode import AudioError
-from musicrec.embeddings.clip import Clip
 from musicrec.errors import MusicrecError
 from tests.embeddings.extraction.toy import Toy
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musicrec.embeddings import store
-from musicrec.embeddings.embedding_info import EmbeddingInfo
 from musicrec.embeddings.random import Random
+from musicrec.embeddings.tables import store
+from musicrec.embeddings.tables.embedding_info import EmbeddingInfo
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 

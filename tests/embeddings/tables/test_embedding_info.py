@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from musicrec.embeddings.embedding_info import EmbeddingInfo
+from musicrec.embeddings.tables.embedding_info import EmbeddingInfo
 
 # As versions before EmbeddingInfo wrote it.
 OLD_AUDIO = {
