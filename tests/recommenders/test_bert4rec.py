@@ -19,10 +19,11 @@ from musicrec.data.batches.sequences import MASK, PAD, MaskedBatch, MaskedSource
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs
-from musicrec.recommenders.bert4rec import BERT4Rec, standardised
+from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.histories import item_sequences
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.transformer import EncoderLayer, Layout, SequenceTransformer
+from musicrec.recommenders.sequential import standardised
 from tests.recommenders.conftest import VAL, made, rows
 
 CPU = torch.device("cpu")
@@ -69,6 +70,7 @@ def test_input_is_projected_item_plus_position_normalised() -> None:
     for row in TOKENS.tolist():
         for position, token in enumerate(row):
             if token != PAD:
+                assert net.mask is not None
                 vector = (
                     net.mask if token == MASK else net.projection.weight @ net.items.weight[token] + net.projection.bias
                 )
