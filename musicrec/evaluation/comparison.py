@@ -13,6 +13,7 @@ import pandas as pd
 from musicrec.columns import TRACK, USER
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
+from musicrec.evaluation.controls import controls, no_better
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.results import Scores, result_row, results_frame, shown_rows, table_order, user_scores
 from musicrec.evaluation.runs import Run, find_runs
@@ -45,6 +46,7 @@ class Comparison:
         significance: one row per pair of embeddings shown in one table, for every split and metric
             (`significance.pairwise`, corrected within each).
         seeds: one row per setting and test split (`seed_means`).
+        controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
         warnings: one line per file that was skipped.
     """
@@ -58,6 +60,7 @@ class Comparison:
     tables: dict[str, pd.DataFrame]
     significance: pd.DataFrame
     seeds: pd.DataFrame
+    controls: pd.DataFrame
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -91,6 +94,13 @@ class Comparison:
             rows = rows[rows[column] == value]
         return rows
 
+    def row_titles(self, table: str, split: str | None = None) -> dict[str, str]:
+        """Returns row name to what is shown for it: followed by † if it is not better than its shuffled control."""
+        split = split or self.splits[0]
+        rows, doubtful = self.shown(table, split), no_better(self.controls, split, self.ndcg)
+        marks = [" †" if run in doubtful else "" for run in rows["run"]]
+        return {row: f"{row}{mark}" for row, mark in zip(rows["row"], marks, strict=True)}
+
     def stems(self) -> Iterator[tuple[str, str, str]]:
         """Yields (file stem, table, split) of every table."""
         for split in self.splits:
@@ -101,7 +111,7 @@ class Comparison:
 
 
 def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str | None = None) -> Comparison:
-    """Returns the comparison of all runs in preds/; writes metrics/, the tables and three more .csv (`_write`).
+    """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
     Of several runs with one recommender and embedding a table shows the best by NDCG on val (chosen on test, the best
     of many would flatter), comparison.csv all of them. Files that cannot be scored are logged and skipped.
@@ -150,6 +160,7 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
         tables=_tables(results, order, splits, k),
         significance=_significance(results, order, scores, splits, k),
         seeds=seed_means(results, runs, metric_columns(k)),
+        controls=controls(runs, scores),
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -224,8 +235,12 @@ def _significance(
 
 
 def _write(workspace: Workspace, comparison: Comparison) -> None:
-    """Writes comparison.csv, significance.csv, seeds.csv and the tables; warns of tables without a run."""
+    """Writes comparison.csv, significance.csv, seeds.csv, controls.csv, the tables; warns of tables without a run."""
     whole = {"comparison": comparison.results, "significance": comparison.significance, "seeds": comparison.seeds}
+    if len(comparison.controls):
+        whole["controls"] = comparison.controls
+    else:
+        (workspace.root / "controls.csv").unlink(missing_ok=True)  # of an earlier evaluation
     for stem, frame in whole.items():
         with atomic_path(workspace.root / f"{stem}.csv") as temporary:
             frame.to_csv(temporary, index=False)

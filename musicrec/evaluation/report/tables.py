@@ -59,37 +59,39 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
 def legend() -> str:
     """Returns the explanation of the marks of `markdown` and `latex`."""
     return (
-        f"Mean over users ± half-width of its 95 % interval; best in bold; † significantly worse than the best "
-        f"(paired t test, Holm-corrected, p < {ALPHA})."
+        f"Mean over users ± half-width of its 95 % interval; best in bold; ‡ significantly worse than the best; "
+        f"† after a name: not better than shuffled (paired t tests, Holm-corrected, p < {ALPHA})."
     )
 
 
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
-    """Returns a table in GitHub's Markdown, best in bold, † for significantly worse than the best."""
+    """Returns a table in GitHub's Markdown, best in bold, ‡ for significantly worse than the best."""
     header = ["embedding", *comparison.metrics, "Size"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    titles = comparison.row_titles(table, split)
     for embedding, row_cells, size in cells(comparison, table, split):
         numbers = [
-            f"**{cell.text()}**" if cell.best else cell.text() + (" †" if cell.worse else "") for cell in row_cells
+            f"**{cell.text()}**" if cell.best else cell.text() + (" ‡" if cell.worse else "") for cell in row_cells
         ]
-        lines.append([embedding.replace("|", "\\|"), *numbers, size])
+        lines.append([titles[embedding].replace("|", "\\|"), *numbers, size])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{legend()}\n"
 
 
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
-    r"""Returns a table for LaTeX with booktabs, best in bold, $^\dagger$ for significantly worse than the best."""
+    r"""Returns a table for LaTeX with booktabs, best in bold, $^\ddagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
     header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics, "Size"))
-    lines = []
+    lines, titles = [], comparison.row_titles(table, split)
     for embedding, row_cells, size in cells(comparison, table, split):
         numbers = []
         for cell in row_cells:
             text = cell.text().replace(" ± ", r" \pm ")
-            numbers.append(rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\dagger$" if cell.worse else "$"))
-        lines.append(" & ".join([_escape(embedding), *numbers, size]) + r" \\")
+            numbers.append(
+                rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\ddagger$" if cell.worse else "$")
+            )
+        lines.append(" & ".join([_marked(titles[embedding]), *numbers, size]) + r" \\")
     body = "\n".join(lines)
-    caption = _escape(f"{comparison.titles[table]} ({split}). {legend()}")
-    caption = caption.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
+    caption = _marked(f"{comparison.titles[table]} ({split}). {legend()}").replace("±", r"$\pm$")
     label = f"tab:{table}-{split}".replace("_", "-")
     return rf"""% needs \usepackage{{booktabs}}
 \begin{{table}}
@@ -124,11 +126,27 @@ def print_comparison(comparison: Comparison) -> None:
         for table in (*comparison.titles, None):
             if len(comparison.shown(table, split)):
                 console.print(_terminal_table(comparison, table, split))
+    for line in control_lines(comparison):
+        console.print(escape(line), highlight=False)
     kept = len(comparison.runs)
     shown = comparison.results.loc[comparison.results["shown"], "run"].nunique()
     hidden = kept - shown - len(comparison.shown(None))
     if hidden > 0:
         console.print(f"{kept} runs, of each pair the best on val shown ({shown}); all are in comparison.csv")
+
+
+def control_lines(comparison: Comparison) -> Iterator[str]:
+    """Yields a line per pair of a real and a shuffled run: the gain in NDCG that the vectors bring."""
+    found = comparison.controls
+    for row in found[found["metric"] == comparison.ndcg].to_dict("records"):
+        gain = "" if pd.isna(row["gain %"]) else f" ({row['gain %']:+.0f} %)"
+        verdict = "" if row["better"] else "; † not better than shuffled"
+        seed = "" if pd.isna(row["seed"]) else f", seed {row['seed']}"
+        yield (
+            f"{comparison.titles.get(row['table'], row['recommender'])} · {row['embedding']} ({row['split']}{seed}): "
+            f"{comparison.ndcg} {row['real']:.4f}, {row['control']} {row['shuffled']:.4f}{gain}, "
+            f"p = {row['p_t']:.2g}{verdict}"
+        )
 
 
 def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Table:
@@ -142,9 +160,10 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
         grid.add_column(metric, justify="right", no_wrap=True)
     grid.add_column("Size", justify="right")
     if table:
+        titles = comparison.row_titles(table, split)
         for embedding, row_cells, size in cells(comparison, table, split):
             numbers = [f"[bold]{cell.text()}[/bold]" if cell.best else cell.text() for cell in row_cells]
-            grid.add_row(escape(embedding), *numbers, size)
+            grid.add_row(escape(titles[embedding]), *numbers, size)
     else:
         for row in rows.to_dict("records"):
             numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics]
@@ -155,6 +174,15 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
 def _size(size: object) -> str:
     """Returns the size of an embedding as a table shows it, empty if unknown."""
     return "" if size is None or size is pd.NA else str(size)
+
+
+def _marked(text: str) -> str:
+    r"""Returns text escaped for LaTeX, its marks as superscripts.
+
+    >>> print(_marked("musicfm_mean †"))
+    musicfm\_mean $^\dagger$
+    """
+    return _escape(text).replace("†", r"$^\dagger$").replace("‡", r"$^\ddagger$")
 
 
 def _escape(text: str) -> str:
