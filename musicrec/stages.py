@@ -84,6 +84,9 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.tracking.wandb_summary import log_comparison
 
     workspace = _workspace(cfg)
+    if cfg.inspect.embeddings:
+        _inspect_embeddings(cfg, workspace)
+        return
     comparison = compare(
         workspace, Cutoffs.of(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity
     )
@@ -97,6 +100,16 @@ def evaluate(cfg: DictConfig) -> None:
     if "wandb" in cfg.logger:
         log_comparison(comparison, plots, partial(instantiate, cfg.logger.wandb))
     log.info("the report with plots and significance tests: %s", workspace.report)
+
+
+def _inspect_embeddings(cfg: DictConfig, workspace: Workspace) -> None:
+    """Shows how the vectors of every stored embedding lie in space."""
+    from musicrec.embeddings.tables.vector_options import VectorOptions
+    from musicrec.evaluation.report.geometry_page import draw_geometry, measure_embeddings, print_geometry
+
+    frame = measure_embeddings(workspace, VectorOptions.of(cfg.embedding), int(cfg.seed))
+    print_geometry(frame)
+    log.info("%s and %s", workspace.root / "geometry.csv", draw_geometry(workspace, frame))
 
 
 def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> None:

@@ -14,6 +14,7 @@ from musicrec.columns import USER
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.bars import against_bar, bar_rows
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
+from musicrec.evaluation.controls import controls, no_better
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.catalogue import Catalogue
 from musicrec.evaluation.protocols.cutoffs import Cutoffs
@@ -60,6 +61,7 @@ class Comparison:
             best recommender without audio (`bars.against_bar`).
         seeds: one row per setting and test split (`seed_means`).
         chance: test split to the expected metrics of random lists (`chance_level`); empty without train.
+        controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
         warnings: one line per file that was skipped.
     """
@@ -75,6 +77,7 @@ class Comparison:
     bars: pd.DataFrame
     seeds: pd.DataFrame
     chance: dict[str, dict[str, float]]
+    controls: pd.DataFrame
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -115,6 +118,13 @@ class Comparison:
             rows = rows[rows[column] == value]
         return rows
 
+    def row_titles(self, table: str, split: str | None = None) -> dict[str, str]:
+        """Returns row name to what is shown for it: followed by † if it is not better than its shuffled control."""
+        split = split or self.splits[0]
+        rows, doubtful = self.shown(table, split), no_better(self.controls, split, self.ndcg(split))
+        marks = [" †" if run in doubtful else "" for run in rows["run"]]
+        return {row: f"{row}{mark}" for row, mark in zip(rows["row"], marks, strict=True)}
+
     def stems(self) -> Iterator[tuple[str, str, str]]:
         """Yields (file stem, table, split) of every table."""
         for split in self.splits:
@@ -125,7 +135,7 @@ class Comparison:
 
 
 def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diversity: str | None = None) -> Comparison:
-    """Returns the comparison of all runs in preds/; writes metrics/, the tables and three more .csv (`_write`).
+    """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
     Of several runs with one recommender and embedding a table shows the best by NDCG on val (chosen on test, the best
     of many would flatter), comparison.csv all of them. Files that cannot be scored are logged and skipped.
@@ -177,6 +187,7 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
         bars=against_bar(results, order, scores, splits, cutoffs),
         seeds=seed_means(results, runs, cutoffs.columns(splits)),
         chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
+        controls=controls(runs, scores),
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -269,7 +280,7 @@ def _significance(
 
 
 def _write(workspace: Workspace, comparison: Comparison) -> None:
-    """Writes comparison.csv, significance.csv, bars.csv, seeds.csv and the tables; warns of tables without a run."""
+    """Writes comparison.csv and its companions and the tables; warns of tables without a run."""
     whole = {
         "comparison": comparison.results,
         "significance": comparison.significance,
@@ -278,6 +289,10 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
     }
     if comparison.chance:
         whole["chance"] = pd.DataFrame(comparison.chance).T.rename_axis("split").reset_index()
+    if len(comparison.controls):
+        whole["controls"] = comparison.controls
+    else:
+        (workspace.root / "controls.csv").unlink(missing_ok=True)  # of an earlier evaluation
     for stem, frame in whole.items():
         with atomic_path(workspace.root / f"{stem}.csv") as temporary:
             frame.to_csv(temporary, index=False)

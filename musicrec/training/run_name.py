@@ -33,7 +33,7 @@ _WITHOUT_EFFECT = {
         "num_sanity_val_steps",
         "profiler",
     },
-    "recommender": {"_target_", "_partial_"},
+    "recommender": {"_target_", "_partial_", "folder"},
     "embedding": {"_target_"},
 }
 # Callbacks that watch and save without changing what is computed.

@@ -73,7 +73,7 @@ def _show(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def load(workspace: Workspace, name: str, settings: Mapping[str, Any], tracks: TrackIndex) -> np.ndarray:
+def load(workspace: Workspace, name: str, settings: Mapping[str, Any] | None, tracks: TrackIndex) -> np.ndarray:
     """Returns a stored embedding, (tracks, dim) float32, after checking that it is what the run asks for.
 
     A `{name}.npy` without `{name}.json` (made elsewhere) is accepted with a warning if it has one row per track.
@@ -81,7 +81,7 @@ def load(workspace: Workspace, name: str, settings: Mapping[str, Any], tracks: T
     Args:
         workspace: where it is stored.
         name: of the embedding.
-        settings: those asked for, compared with those recorded.
+        settings: those asked for, compared with those recorded; None: whatever they are.
         tracks: the index that the rows must follow.
 
     Raises:
@@ -103,7 +103,8 @@ def load(workspace: Workspace, name: str, settings: Mapping[str, Any], tracks: T
     elif info.tracks != len(vectors):
         raise MusicrecError(f"{path} and its .json do not match, an extraction was interrupted: {remedy}")
     else:
-        check_settings(info, name, settings, path)
+        if settings is not None:
+            check_settings(info, name, settings, path)
         tracks.check(info.stamp(), path, f"{remedy} extract.overwrite=true")
     if len(vectors) != len(tracks):
         new = len(tracks) - len(vectors)

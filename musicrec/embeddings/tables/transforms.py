@@ -105,7 +105,7 @@ def transformed(table: np.ndarray, train: np.ndarray, options: VectorOptions, na
         )
     values = table.astype(np.float64)
     spread = _spread(values[train])
-    if options.transform != "l2" and not spread.any():
+    if (options.transform not in ("none", "l2") or options.pca is not None) and not spread.any():
         raise MusicrecError(
             f"all {len(train)} tracks of train have the same vector in embedding={name}: there is nothing to "
             f"transform; use embedding.transform=none embedding.pca=null, or make the embedding again"

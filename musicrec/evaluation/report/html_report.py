@@ -38,6 +38,10 @@ _BEYOND = {
     "PopularityLift": "by how much the lists are more popular than what the same users play (0 = alike)",
     "Diversity": "mean pairwise cosine distance within a list{space}",
 }
+_CONTROLS = (
+    "The same run with its vectors permuted among the tracks: what it still reaches, it owes to the listening data. "
+    "Gain: real over shuffled. † not significantly better (paired t test, Holm-corrected)."
+)
 _SEEDS = "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result (0 without noise)."
 
 
@@ -79,6 +83,7 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
             _beyond(comparison),
             {term: meaning.format(space=space) for term, meaning in _BEYOND.items()},
         ),
+        Section("controls", "Real against shuffled vectors", _controls(comparison), note=_CONTROLS),
         Section("seeds", "Several seeds", _seeds(comparison), note=_SEEDS),
         Section("data", "The data", _data(workspace), images=_images(plots, ["popularity", "activity"])),
         Section("runs", "All runs", _all_runs(comparison)),
@@ -114,14 +119,17 @@ def _headline(comparison: Comparison) -> dict[str, str]:
         if not rows:
             continue
         best, numbers, _ = rows[0]
+        names = comparison.row_titles(table)
         verb = "is best with" if len(rows) > 1 else "is the only one, with"
-        line = f"{best} {verb} {comparison.ndcg()} {numbers[-1].text()}"
-        if others := [embedding for embedding, row_cells, _ in rows[1:] if not row_cells[-1].worse]:
+        line = f"{names[best]} {verb} {comparison.ndcg()} {numbers[-1].text()}"
+        if others := [names[embedding] for embedding, row_cells, _ in rows[1:] if not row_cells[-1].worse]:
             line += f"; not significantly worse: {', '.join(others)}"
         elif len(rows) > 1:
             line += "; all others are significantly worse"
         if against := _against_bar(comparison, table, best):
             line += f"; {against}"
+        if names[best] != best:
+            line += f". † {best} is not better than its own vectors shuffled: nothing it knows of the music is used"
         lines[title] = line
     return lines
 
@@ -139,8 +147,9 @@ def _against_bar(comparison: Comparison, table: str, row: str) -> str:
 def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str, table: str, split: str) -> Section:
     """Returns the section of a comparison table."""
     runs = dict(comparison.shown(table, split)[["row", "run"]].to_numpy())
+    names = comparison.row_titles(table, split)
     rows = [
-        [_link(runs[embedding], embedding), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(runs[embedding], names[embedding]), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
         for embedding, row_cells, size in cells(comparison, table, split)
     ]
     bars = comparison.bar_rows(table, split)["run"]
@@ -180,6 +189,30 @@ def _beyond(comparison: Comparison) -> Grid:
             name = f"{comparison.titles[table]} · {row['row']}" if table else row["run"]
             rows.append([_link(row["run"], name), *numbers])
     return Grid(["run", *columns], rows)
+
+
+def _controls(comparison: Comparison) -> Grid:
+    """Returns the pairs of real and shuffled runs, by NDCG."""
+    rows = []
+    for row in comparison.controls[comparison.controls["metric"] == comparison.ndcg].to_dict("records"):
+        title = comparison.titles.get(row["table"], row["recommender"])
+        name = f"{title} · {row['embedding']}{'' if row['better'] else ' †'}"
+        seed = "" if pd.isna(row["seed"]) else str(row["seed"])
+        gain = "" if pd.isna(row["gain %"]) else f"{row['gain %']:+.0f} %"
+        numbers = [GridCell(f"{row[column]:.4f}") for column in ("real", "shuffled")]
+        half = (row["high"] - row["low"]) / 2
+        difference = _number(Cell(row["difference"], half))
+        rows.append(
+            [
+                _link(row["run"], name),
+                *(GridCell(text) for text in (row["control"], row["split"], seed)),
+                *numbers,
+                difference,
+                GridCell(gain),
+                GridCell(f"{row['p_t']:.2g}"),
+            ]
+        )
+    return Grid(["run", "control", "split", "seed", "real", "shuffled", "difference", "gain", "p"], rows)
 
 
 def _seeds(comparison: Comparison) -> Grid:

@@ -76,19 +76,19 @@ def chance_cells(comparison: Comparison, split: str | None = None) -> list[Cell]
 def legend(bar: bool = False) -> str:
     """Returns the explanation of the marks of `markdown` and `latex`; `bar`: whether there are rows without audio."""
     return (
-        f"Mean over users ± half-width of its 95 % interval; best in bold; † significantly worse than the best "
-        f"(paired t test, Holm-corrected, p < {ALPHA})."
+        f"Mean over users ± half-width of its 95 % interval; best in bold; ‡ significantly worse than the best; "
+        f"† after a name: not better than shuffled (paired t tests, Holm-corrected, p < {ALPHA})."
         + (" Recommenders without audio are the bar to pass; they have no marks." if bar else "")
     )
 
 
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
-    """Returns a table in GitHub's Markdown, best in bold, † for significantly worse than the best."""
+    """Returns a table in GitHub's Markdown, best in bold, ‡ for significantly worse than the best."""
     header = ["embedding", *comparison.metrics(split), "Size"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = [
-            f"**{cell.text()}**" if cell.best else cell.text() + (" †" if cell.worse else "") for cell in row_cells
+            f"**{cell.text()}**" if cell.best else cell.text() + (" ‡" if cell.worse else "") for cell in row_cells
         ]
         lines.append([embedding.replace("|", "\\|"), *numbers, size])
     if chance := chance_cells(comparison, split):
@@ -97,7 +97,7 @@ def markdown(comparison: Comparison, table: str, split: str | None = None) -> st
 
 
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
-    r"""Returns a table for LaTeX with booktabs, best in bold, $^\dagger$ for significantly worse than the best."""
+    r"""Returns a table for LaTeX with booktabs, best in bold, $^\ddagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
     header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics(split), "Size"))
     lines = []
@@ -105,13 +105,15 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
         numbers = []
         for cell in row_cells:
             text = cell.text().replace(" ± ", r" \pm ")
-            numbers.append(rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\dagger$" if cell.worse else "$"))
-        lines.append(" & ".join([_escape(embedding), *numbers, size]) + r" \\")
+            numbers.append(
+                rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\ddagger$" if cell.worse else "$")
+            )
+        lines.append(" & ".join([_marked(embedding), *numbers, size]) + r" \\")
     if chance := chance_cells(comparison, split):
         lines += [r"\midrule", " & ".join([CHANCE, *(f"${cell.text()}$" for cell in chance), ""]) + r" \\"]
     body = "\n".join(lines)
-    caption = _escape(f"{comparison.titles[table]} ({split}). {_legend(comparison, table, split)}")
-    caption = caption.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
+    caption = _marked(f"{comparison.titles[table]} ({split}). {_legend(comparison, table, split)}")
+    caption = caption.replace("±", r"$\pm$")
     label = f"tab:{table}-{split}".replace("_", "-")
     return rf"""% needs \usepackage{{booktabs}}
 \begin{{table}}
@@ -146,11 +148,29 @@ def print_comparison(comparison: Comparison) -> None:
         for table in (*comparison.titles, None):
             if len(comparison.shown(table, split)):
                 console.print(_terminal_table(comparison, table, split))
+    for line in control_lines(comparison):
+        console.print(escape(line), highlight=False)
     kept = len(comparison.runs)
     shown = comparison.results.loc[comparison.results["shown"], "run"].nunique()
     hidden = kept - shown - len(comparison.shown(None))
     if hidden > 0:
         console.print(f"{kept} runs, of each pair the best on val shown ({shown}); all are in comparison.csv")
+
+
+def control_lines(comparison: Comparison) -> Iterator[str]:
+    """Yields a line per pair of a real and a shuffled run: the gain in NDCG that the vectors bring."""
+    for row in comparison.controls.to_dict("records"):
+        ndcg = comparison.ndcg(row["split"])
+        if row["metric"] != ndcg:
+            continue
+        gain = "" if pd.isna(row["gain %"]) else f" ({row['gain %']:+.0f} %)"
+        verdict = "" if row["better"] else "; † not better than shuffled"
+        seed = "" if pd.isna(row["seed"]) else f", seed {row['seed']}"
+        yield (
+            f"{comparison.titles.get(row['table'], row['recommender'])} · {row['embedding']} ({row['split']}{seed}): "
+            f"{ndcg} {row['real']:.4f}, {row['control']} {row['shuffled']:.4f}{gain}, "
+            f"p = {row['p_t']:.2g}{verdict}"
+        )
 
 
 def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Table:
@@ -181,13 +201,24 @@ def _legend(comparison: Comparison, table: str, split: str | None) -> str:
 
 
 def _all_cells(comparison: Comparison, table: str, split: str | None) -> Iterator[tuple[str, list[Cell], str]]:
-    """Yields the rows of a table: the embeddings, then the recommenders without audio."""
-    return chain(cells(comparison, table, split), bar_cells(comparison, table, split))
+    """Yields the rows of a table as shown: the embeddings with their marks, then the recommenders without audio."""
+    titles = comparison.row_titles(table, split)
+    embeddings = ((titles[name], row_cells, size) for name, row_cells, size in cells(comparison, table, split))
+    return chain(embeddings, bar_cells(comparison, table, split))
 
 
 def _size(size: object) -> str:
     """Returns the size of an embedding as a table shows it, empty if unknown."""
     return "" if size is None or size is pd.NA else str(size)
+
+
+def _marked(text: str) -> str:
+    r"""Returns text escaped for LaTeX, its marks as superscripts.
+
+    >>> print(_marked("musicfm_mean †"))
+    musicfm\_mean $^\dagger$
+    """
+    return _escape(text).replace("†", r"$^\dagger$").replace("‡", r"$^\ddagger$")
 
 
 def _escape(text: str) -> str:

@@ -83,7 +83,7 @@ def test_report_says_what_was_found(reported: Reported) -> None:
     assert "knn_cut.pqt" in text and "&lt;mert&gt;" in text and "note: &lt;b&gt;&amp;" in text
     for heading in ("Beyond accuracy", "Several seeds", "The data", "All runs", "Other runs", "Quality against size"):
         assert f"<h2>{heading}</h2>" in text
-    assert re.search(r'class="best">\d\.\d{4}', text) and "†" in text
+    assert re.search(r'class="best">\d\.\d{4}', text) and "‡" in text
 
 
 def test_plots_lie_beside_it(reported: Reported) -> None:

@@ -19,10 +19,10 @@ def marked(made_up: MadeUp) -> MadeUp:
 def test_markdown_and_latex(marked: MadeUp) -> None:
     comparison = compare(marked.workspace, 10)
     rows = {line.split(" | ")[0].strip("| "): line for line in markdown(comparison, "cosine").splitlines()}
-    assert rows["musicnn"].count("**") == 10 and "†" not in rows["musicnn"]
-    assert rows["a_b"].count("†") == 2 and "200 |" in rows["a_b"]  # MRR and NDCG; the other three are equal
+    assert rows["musicnn"].count("**") == 10 and "‡" not in rows["musicnn"]
+    assert rows["a_b"].count("‡") == 2 and "200 |" in rows["a_b"]  # MRR and NDCG; the other three are equal
     text = latex(comparison, "cosine")
-    assert r"a\_b & $\mathbf{1.0000 \pm 0.0000}$" in text and text.count(r"^\dagger$") == 3  # and the legend
+    assert r"a\_b & $\mathbf{1.0000 \pm 0.0000}$" in text and text.count(r"^\ddagger$") == 3  # and the legend
     for word in (r"\toprule", r"\midrule", r"\bottomrule", r"95 \%", r"\label{tab:cosine-test}"):
         assert word in text
     write_formats(marked.workspace, comparison)

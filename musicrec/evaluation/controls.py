@@ -1,0 +1,112 @@
+"""Controls: runs with real vectors against runs of the same settings and seed with shuffled ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musicrec.columns import USER
+from musicrec.evaluation.results import Scores
+from musicrec.evaluation.runs import Run
+from musicrec.evaluation.significance import ALPHA, PAIRED, holm, paired_tests
+from musicrec.evaluation.truth import VAL
+
+_COLUMNS = (
+    *("table", "split", "metric", "recommender", "embedding", "control", "seed", "run", "control run"),
+    *("real", "shuffled", "gain %", *PAIRED, "better"),
+)
+
+
+def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores]) -> pd.DataFrame:
+    """Returns one row per pair of a real and a shuffled run, test split and metric.
+
+    A pair has the same recommender, inputs and settings, the seed included, but for `embedding.shuffle`. A real run has
+    two rows if it was run with `shuffle=true` and with `shuffle=all`.
+
+    Args:
+        runs: by name; foreign ones have no settings and no pairs.
+        scores: run name to split to per-user metrics.
+
+    Returns:
+        What was compared (`control` is `shuffled` or `shuffled all`), the means `real` and `shuffled`, the gain over
+        shuffled in % (NaN where that scores 0), the columns of `paired_tests`, p values Holm-corrected over all pairs
+        of a split and metric, and `better`: whether the real run is significantly better.
+    """
+    found = pd.DataFrame(
+        [
+            {**row, **numbers}
+            for real, control in _pairs(runs)
+            for row, numbers in _compared(runs[real], runs[control], scores[real], scores[control])
+        ],
+        columns=[column for column in _COLUMNS if column != "better"],
+    )
+    for _, group in found.groupby(["split", "metric"], sort=False):
+        for column in ("p_t", "p_wilcoxon"):
+            found.loc[group.index, column] = holm(group[column].to_numpy(np.float64))
+    better = (found["difference"].astype(float) > 0) & (found["p_t"].astype(float) < ALPHA)
+    return found.assign(better=better).astype({"seed": "Int64"})
+
+
+def no_better(found: pd.DataFrame, split: str, metric: str) -> set[str]:
+    """Returns the runs that are not significantly better than one of their controls.
+
+    Args:
+        found: what `controls` returned.
+        split: test split.
+        metric: column name.
+    """
+    rows = found[(found["split"] == split) & (found["metric"] == metric) & ~found["better"]]
+    return set(rows["run"])
+
+
+def _pairs(runs: Mapping[str, Run]) -> list[tuple[str, str]]:
+    """Returns (real run, its control), in the order of their names."""
+    real: dict[str, list[str]] = {}
+    shuffled: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        embedding = run.info.settings.get("embedding")
+        if not run.foreign and isinstance(embedding, Mapping):
+            kind = shuffled if embedding.get("shuffle") else real
+            kind.setdefault(_key(run, embedding), []).append(name)
+    return [(name, control) for key, names in real.items() for name in names for control in shuffled.get(key, ())]
+
+
+def _key(run: Run, embedding: Mapping[str, Any]) -> str:
+    """Returns what a run shares with its control."""
+    info = run.info
+    without = {key: value for key, value in embedding.items() if key != "shuffle"}
+    shared = [info.recommender, info.embedding, info.seed, info.inputs, {**info.settings, "embedding": without}]
+    return json.dumps(shared, sort_keys=True, default=str)
+
+
+def _compared(
+    real: Run, control: Run, real_scores: Scores, control_scores: Scores
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Returns what is compared and the numbers, one pair per test split and metric."""
+    rows = []
+    for split in real_scores:
+        if split == VAL or split not in control_scores:
+            continue
+        first, second = (frame.drop(columns=USER) for frame in (real_scores[split], control_scores[split]))
+        tests = paired_tests(first.to_numpy(), second.to_numpy())
+        for number, metric in enumerate(first.columns):
+            means = float(first[metric].mean()), float(second[metric].mean())
+            what = {
+                "table": real.info.table,
+                "split": split,
+                "metric": metric,
+                "recommender": real.info.recommender,
+                "embedding": real.info.vectors,
+                "control": "shuffled all" if control.info.settings["embedding"]["shuffle"] == "all" else "shuffled",
+                "seed": real.info.seed,
+                "run": real.name,
+                "control run": control.name,
+            }
+            gain = 100 * (means[0] / means[1] - 1) if means[1] else float("nan")
+            numbers = {"real": means[0], "shuffled": means[1], "gain %": gain}
+            rows.append((what, numbers | {name: values[number] for name, values in tests.items()}))
+    return rows
