@@ -60,7 +60,7 @@ def known_items(predictions: pd.DataFrame, tracks: TrackIndex | None, count: int
 
 def _text(value: object) -> str:
     """Returns an id as text; a whole number in another type (7.0) as an integer."""
-    if isinstance(value, (float, np.floating)) and value == np.floor(value) and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
