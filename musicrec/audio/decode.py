@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import IO, Literal
 import numpy as np
 import soundfile
 
+from musicrec.audio.length import length_is_estimated, longer_than_decoded
 from musicrec.audio.resample import resample
 from musicrec.errors import MusicrecError
 
@@ -37,6 +39,11 @@ _FFMPEG_FORMATS = (
     "mov,asf,matroska,avi,flv,mpeg,mpegts,aac,mp3,ogg,flac,wav,w64,aiff,caf,au,ape,wv,tta,mpc,mpc8,amr,ac3,eac3,dts,dsf"
 )
 _ADTS_SUFFIXES = {".aac"}  # has no magic number of its own: its sync word is that of MPEG audio
+
+# Two decoders may differ by a damaged frame; ffmpeg's result counts then.
+_SAME_SECONDS = 0.1
+# Telephones have 8 kHz, SACDs 2.8 MHz.
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 6_000_000
 
 _UNDECODABLE = "not decodable as audio"
 
@@ -118,14 +125,27 @@ def _decode_native(path: Path, max_seconds: float | None) -> tuple[np.ndarray, i
     if not foreign:
         try:
             mono, rate, note = _read_soundfile(path, max_seconds)
+        except AudioError:
+            raise
         except (soundfile.LibsndfileError, RuntimeError, OSError):
             pass  # its reasons mislead: a text file named .mp3 "does not exist"
         else:
-            if note and ffmpeg and head.startswith(b"OggS"):
-                # libsndfile 1.2.2 truncates intact Opus streams whose header says less than 48 kHz.
-                other, other_rate, other_note = _read_ffmpeg(ffmpeg, path, max_seconds)
-                if len(other) / other_rate > len(mono) / rate + 0.1:
-                    return other, other_rate, other_note
+            # What lacks a part that its header promises is damaged in any case.
+            promised = note is not None and " of " in note and not length_is_estimated(path, head)
+            cut = promised or (note is not None and note.endswith("missing") and head[:4] in (b"RIFF", b"FORM"))
+            ended = max_seconds is None or len(mono) < int(max_seconds * rate)
+            longer = ended and not cut and longer_than_decoded(path, head, len(mono), rate)
+            if ffmpeg and (longer or (note and not cut)):
+                # libsndfile believes headers, loses the last block of streams of unknown length, and (1.2.2) truncates
+                # intact Opus streams whose header says less than 48 kHz.
+                with contextlib.suppress(AudioError):
+                    other = _read_ffmpeg(ffmpeg, path, max_seconds)
+                    if len(other[0]) / other[1] > len(mono) / rate - _SAME_SECONDS or other[2] is None:
+                        return other
+            if longer and len(mono):
+                note = f"longer than its header says: only {len(mono) / rate:.1f} s decoded" + (
+                    "" if ffmpeg else "; the ffmpeg program, which is not on the PATH, would read the rest"
+                )
             return mono, rate, note
     if ffmpeg:
         return _read_ffmpeg(ffmpeg, path, max_seconds)
@@ -141,6 +161,7 @@ def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -
     damaged = False
     with soundfile.SoundFile(path) as source:
         rate, promised = int(source.samplerate), int(source.frames)
+        _check_rate(rate)
         wanted = math.inf if max_seconds is None else int(max_seconds * rate)
         while frames < wanted:
             try:
@@ -162,6 +183,14 @@ def _read_soundfile(path: Path, max_seconds: float | None, size: int = _BLOCK) -
         return mono, rate, f"truncated: {frames / rate:.1f}{length} s decoded"
     cut = _cut_off(path) if frames < wanted else None
     return mono, rate, None if cut is None else f"truncated: {frames / rate:.1f} s decoded, {cut}"
+
+
+def _check_rate(rate: int) -> None:
+    """Refuses sample rates that no recording has, and that resampling would make gigabytes of (AudioError)."""
+    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        raise AudioError(
+            f"its header says {rate:,} samples per second; from {_LOWEST_RATE:,} to {_HIGHEST_RATE:,} are read"
+        )
 
 
 def _cut_off(path: Path) -> str | None:
@@ -219,6 +248,9 @@ def _read_ffmpeg(ffmpeg: str, path: Path, max_seconds: float | None) -> tuple[np
             if encoding != 6 or not 0 < channels < 1024:
                 process.kill()
                 raise AudioError("ffmpeg gave an unexpected stream")
+            if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+                process.kill()
+                _check_rate(rate)
             wanted = math.inf if max_seconds is None else int(max_seconds * rate)
             for block in _float_blocks(process.stdout, channels):
                 blocks.append(_mono(block))

@@ -7,7 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from musicrec.data.content_hash import hashes_path, log_hashes
 from musicrec.data.database import database
-from musicrec.data.log.formats import LogColumns
+from musicrec.data.log.formats import AUTO, LogColumns
 from musicrec.data.log.read import open_log
-from musicrec.data.log.values import LogBatch
+from musicrec.data.log.values import NOT_UTF8, BadRow, LogBatch
 from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource
 from musicrec.data.track_matching import match_tracks
@@ -38,6 +38,9 @@ VERSION = 3
 # Reading stops after this many bad rows if there was no good one.
 HOPELESS_ROWS = 100_000
 PROGRESS_ROWS = 10_000_000
+
+# A log with a larger share of rows that are not UTF-8, one in a thousand, has another encoding.
+_BROKEN_SHARE = 1_000
 
 _TIME_OF_DAY = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}")
 
@@ -190,6 +193,7 @@ def _load(source: DataSource, paths: Sequence[Path], raw: PlayTable, rejected: P
     first_reason = ""
     formats: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
+    not_utf8: list[BadRow] = []
     header = ["line", "reason", "text"]
     with (
         open_log(paths, columns, threads) as listening_log,
@@ -208,6 +212,7 @@ def _load(source: DataSource, paths: Sequence[Path], raw: PlayTable, rejected: P
                 first_reason = first_reason or f"line {row.line}: {row.reason}"
                 writer.writerow([row.line, row.reason, row.text, *([row.file] if row.file else [])])
             bad_rows += len(batch.bad)
+            not_utf8 += [replace(row, text="") for row in batch.bad if NOT_UTF8 in row.reason]
             formats += batch.formats
             left_out += batch.left_out
             before = raw.rows
@@ -221,6 +226,12 @@ def _load(source: DataSource, paths: Sequence[Path], raw: PlayTable, rejected: P
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")
             if not raw.rows and bad_rows >= HOPELESS_ROWS:
                 break
+        if source.encoding == AUTO and len(not_utf8) * _BROKEN_SHARE > raw.rows:
+            where = f"{not_utf8[0].file or path}, line {not_utf8[0].line}"
+            raise MusicrecError(
+                f"{where}: not UTF-8, as {len(not_utf8):,} rows in all; set "
+                "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
+            )
         if not raw.rows:
             raise MusicrecError(
                 f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason, left_out)}"

@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from musicrec.columns import ITEM, RANK, SPLIT, USER
+from musicrec.columns import ITEM, RANK, SPLIT, TRACK, USER
 from musicrec.errors import MusicrecError, first_line
 from musicrec.evaluation.families import Families
+from musicrec.evaluation.item_ids import known_items
 from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.files import file_hash, parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace
@@ -26,11 +27,15 @@ class Run:
         path: the predictions file.
         info: what it says of itself, or what its name does.
         foreign: whether another program wrote it.
+        tracks: the track index, by which the items of a foreign file are found, if there is one.
+        track_count: number of its tracks; None: the items are taken as given.
     """
 
     path: Path
     info: PredictionInfo
     foreign: bool = False
+    tracks: TrackIndex | None = None
+    track_count: int | None = None
 
     @property
     def name(self) -> str:
@@ -38,9 +43,19 @@ class Run:
         return self.path.stem
 
     def predictions(self) -> pd.DataFrame:
-        """Returns user_id, item_id, rank (and split) as given, unchecked."""
+        """Returns user_id, item_id, rank (and split) as given, unchecked.
+
+        Of a foreign file that has a track_id instead of an item_id, or ids of its own, item_id is the track idx.
+
+        Raises:
+            MusicrecError: if no item of a foreign file is in the index.
+        """
         names = pq.read_schema(self.path).names
-        return pd.read_parquet(self.path, columns=[name for name in (USER, ITEM, RANK, SPLIT) if name in names])
+        wanted = (USER, ITEM, RANK, SPLIT) if ITEM in names else (USER, TRACK, RANK, SPLIT)
+        predictions = pd.read_parquet(self.path, columns=[name for name in wanted if name in names])
+        if self.track_count is None:
+            return predictions
+        return known_items(predictions, self.tracks, self.track_count, self.path.name)
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,8 @@ def find_runs(workspace: Workspace) -> FoundRuns:
         if info is None:
             recommender, embedding = families.parse(path.stem)
             table = families.table(recommender) if embedding else None
-            run = Run(path, PredictionInfo(path.stem, recommender, table, embedding=embedding), foreign=True)
+            info = PredictionInfo(path.stem, recommender, table, embedding=embedding)
+            run = Run(path, info, True, check.tracks, check.track_count)
         else:
             run = Run(path, info)
         try:
@@ -102,10 +118,14 @@ class _Check:
 
     def __init__(self, workspace: Workspace):
         index = workspace.track_index
-        self._tracks = TrackIndex.load(index) if index.exists() else None
+        self.tracks = TrackIndex.load(index) if index.exists() else None
         paths = sorted(workspace.data_dir.glob("[!.]*.pqt"))
         self._splits = {path.stem: file_hash(path) for path in paths}
         self._first_split = paths[0] if paths else None
+        self.track_count = None if self.tracks is None else len(self.tracks)
+        if self.tracks is None and paths:
+            counted = _metadata(paths[0]).get("tracks")
+            self.track_count = counted if isinstance(counted, int) else None
 
     def __call__(self, run: Run) -> None:
         """Raises MusicrecError if the run is stale."""
@@ -115,9 +135,9 @@ class _Check:
         stamp = run.info.stamp
         if not stamp:
             return
-        if self._tracks is not None:
+        if self.tracks is not None:
             try:
-                self._tracks.check(stamp, run.path, "")
+                self.tracks.check(stamp, run.path, "")
             except MusicrecError:
                 raise MusicrecError("stale, made with another trackid_sorted.csv") from None
         elif self._first_split is not None:

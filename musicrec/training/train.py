@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MAX_SHOWN = 20
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -232,12 +234,22 @@ def _usable(data: SplitData, vectors: np.ndarray, embedding: Embedding, workspac
     Raises:
         MusicrecError: if no track is left.
     """
-    missing = np.isnan(vectors).any(axis=1)
+    missing = ~np.isfinite(vectors).all(axis=1)
     usable = data.without_items(missing)
     if not len(usable.train.candidates):
         raise MusicrecError(f"no track of {workspace.split('train')} has a row in embedding={embedding.name}")
     if missing.any():
         log.info("%d tracks without an embedding are left out of histories and recommendations", missing.sum())
+    infinite = np.flatnonzero(np.isinf(vectors).any(axis=1))
+    if len(infinite):
+        log.warning(
+            "%d of them have infinite values in embedding=%s: track idx %s",
+            *(
+                len(infinite),
+                embedding.name,
+                ", ".join(map(str, infinite[:_MAX_SHOWN])) + "…" * (len(infinite) > _MAX_SHOWN),
+            ),
+        )
     return usable
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from musicrec.audio.library import scan
 from musicrec.errors import MusicrecError
@@ -57,3 +59,16 @@ def test_no_library(tmp_path: Path, folder: str, message: str) -> None:
     touch(tmp_path, "file.mp3", "empty/readme.txt")
     with pytest.raises(MusicrecError, match=message):
         scan(tmp_path / folder)
+
+
+def test_content_decides_and_what_is_not_taken_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "cover.jpg", "b.jpg", "notes.txt", "no extension", "c.xyz")
+    wave = np.zeros(8000, np.float32)
+    for name, kind in (("a.xyz", "FLAC"), ("01. Song", "WAV"), ("c.mp3x", "MP3"), ("d.bin", "OGG"), ("e", "AIFF")):
+        soundfile.write(tmp_path / name, wave, 8000, format=kind)
+    with caplog.at_level(logging.INFO):
+        assert list(scan(tmp_path)) == ["01. Song", "a", "c", "d", "e"]
+    assert "not taken: 5 files with other extensions and contents: .jpg 2, .txt 1, none 1, .xyz 1" in caplog.text
+    with pytest.raises(MusicrecError, match=r"no audio files \(1 files with other extensions and contents: .zip 1\)"):
+        touch(tmp_path / "empty", "x.zip")
+        scan(tmp_path / "empty")

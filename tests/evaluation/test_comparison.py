@@ -1,5 +1,7 @@
 """From preds/ to the tables: which runs count, which are shown, and what the files hold."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from musicrec.evaluation.metrics import metric_columns
 from musicrec.evaluation.report.tables import print_comparison
 from musicrec.files import parquet_metadata, write_parquet
 from musicrec.workspace import TrackIndex
-from tests.evaluation.made_up import MadeUp
+from tests.evaluation.made_up import TRACKS, MadeUp
 
 
 def read(made_up: MadeUp, name: str) -> pd.DataFrame:
@@ -65,6 +67,49 @@ def test_foreign_predictions(made_up: MadeUp) -> None:
     assert read(made_up, "bert.csv").loc[0, "Recall@10"] == 0.5  # users without predictions score 0
     assert comparison.shown(None)["run"].tolist() == ["als"]
     assert set(read(made_up, "comparison.csv")["run"]) == {"als", "bert_half", "knn_other"}
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_foreign_items_that_are_not_in_the_index(
+    made_up: MadeUp, caplog: pytest.LogCaptureFixture, indexed: bool
+) -> None:
+    if indexed:
+        TRACKS.save(made_up.workspace.track_index)
+    lists = made_up.lists(1).drop(columns="score")
+    last = lists["rank"] == 10
+    made_up.foreign("knn_good", lists)
+    for number, unknown in enumerate((40, 2**63 - 1, -1)):
+        made_up.foreign(f"knn_some{number}", lists.assign(item_id=lists["item_id"].where(~last, unknown)))
+    made_up.foreign("knn_text", lists.assign(item_id=lists["item_id"].astype(str)))
+    made_up.foreign("knn_others", lists.assign(item_id=lists["item_id"] + 100))
+    made_up.foreign("knn_words", lists.assign(item_id="x" + lists["item_id"].astype(str)))
+    comparison = compare(made_up.workspace, 10)
+    cosine = read(made_up, "cosine.csv").set_index("embedding")
+    for name in ("some0", "some1", "some2", "text"):
+        assert cosine.loc[name, "Recall@10"] == cosine.loc["good", "Recall@10"] == 1
+    assert "knn_some1.pqt: 1 of 24 items (10 of 100 rows), such as '9223372036854775807', are not in" in caplog.text
+    assert len(comparison.warnings) == 2
+    assert "knn_others.pqt: none of its 23 items, such as '1" in caplog.text
+    assert "knn_words.pqt: none of its 23 items, such as 'x" in caplog.text
+
+
+@pytest.mark.parametrize("column", ["item_id", "track_id"])
+@pytest.mark.parametrize("ids", [TRACKS.ids, [str(1000 + row) for row in range(40)], [f"é{row}" for row in range(40)]])
+def test_foreign_items_may_be_the_tracks_own_ids(made_up: MadeUp, column: str, ids: list[str]) -> None:
+    tracks = TrackIndex(ids)
+    for path in made_up.workspace.data_dir.glob("*.pqt"):
+        write_parquet(pd.read_parquet(path), path, tracks.stamp())
+    tracks.save(made_up.workspace.track_index)
+    lists = made_up.lists(2).drop(columns="score")
+    made_up.foreign("knn_idx", lists)
+    own = [unicodedata.normalize("NFD", ids[item]) for item in lists["item_id"]]
+    made_up.foreign("knn_own", lists.drop(columns="item_id").assign(**{column: own}))
+    if ids[0].isdigit():
+        made_up.foreign("knn_number", lists.drop(columns="item_id").assign(**{column: [int(one) for one in own]}))
+    compare(made_up.workspace, 10)
+    cosine = read(made_up, "cosine.csv")
+    assert len(cosine) == 2 + ids[0].isdigit()
+    assert cosine["NDCG@10"].nunique() == 1
 
 
 def test_stale_and_broken_files_are_named_and_skipped(made_up: MadeUp, caplog: pytest.LogCaptureFixture) -> None:

@@ -126,11 +126,12 @@ def test_missing_inputs_name_the_command(compose: Callable[..., DictConfig], tin
         stages.train(compose(*SMALL))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth(
-    compose: Callable[..., DictConfig], tiny_workspace: Path
+    compose: Callable[..., DictConfig], tiny_workspace: Path, value: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-    table[4] = np.nan
+    table[4, 1:] = value
     np.save(tiny_workspace / "own.npy", table)
     ids = pd.read_csv(tiny_workspace / "trackid_sorted.csv").trackid
     (tiny_workspace / "own.txt").write_text("\n".join(ids))
@@ -140,6 +141,7 @@ def test_tracks_without_an_embedding_are_never_recommended_but_stay_in_the_truth
     name = run_name(cfg)
     predictions = pd.read_parquet(tiny_workspace / "preds" / f"{name}.pqt")
     assert 4 not in set(predictions.item_id)
+    assert ("infinite values in embedding=precomputed: track idx 4" in caplog.text) == np.isinf(value)
     truth = pd.concat(pd.read_parquet(tiny_workspace / "data" / f"{split}.pqt") for split in ("val", "test"))
     assert 4 in set(truth.track_id)
     scored = sum(len(pd.read_parquet(tiny_workspace / "metrics" / f"{name}_{split}.pqt")) for split in ("val", "test"))

@@ -16,6 +16,10 @@ from musicrec.data.log.detect import csv_rows
 from musicrec.data.log.formats import Layout
 from musicrec.data.log.values import BadRow, LogBatch, check_rows, instants, plain_integers, shown_line
 
+_NEVER_CLOSED = "a quotation mark that is not closed"
+# Rows with such marks that are read again line by line; more in a block are skipped with what they swallowed, because
+# each may cost a long search for the end.
+_MAX_RESTARTS = 500
 _FLOAT = re.compile(rb"\d+\.\d*|\d+(?:\.\d*)?[eE][+-]?\d+")
 
 
@@ -153,14 +157,15 @@ def _parse_with_csv(lines: list[bytes], layout: Layout) -> tuple[list[pa.Array],
     Returns:
         The columns (binary), the index of each row's first line, and the reasons of the faulty lines by index.
     """
-    # surrogateescape carries bytes that are not UTF-8 through the csv module; `check_rows` reports them.
-    text = (line.decode("utf-8", "surrogateescape") + "\n" for line in lines)
-    reader = csv_rows(text, layout.delimiter, layout.quoted)
+    if not layout.quoted:
+        return _split(lines, layout)
     kept: list[list[bytes]] = []
     line_of_row: list[int] = []
     faults: dict[int, str] = {}
+    begin, restarts = 0, 0
+    reader = _reader(lines, begin, layout)
     while True:
-        start = reader.line_num
+        start = begin + reader.line_num
         try:
             row = next(reader)
             reason = "" if len(row) == layout.width else _ragged(len(row), layout)
@@ -168,11 +173,51 @@ def _parse_with_csv(lines: list[bytes], layout: Layout) -> tuple[list[pa.Array],
             break
         except csv.Error as error:
             reason = str(error)
-        if reason:
-            faults |= dict.fromkeys(range(start, reader.line_num), reason)
-            continue
-        kept.append([row[position].encode("utf-8", "surrogateescape") for position in layout.positions])
-        line_of_row.append(start)
+        end = begin + reader.line_num
+        if end - start > 1 and not reason and not _closes(lines[start:end], layout):
+            reason = _NEVER_CLOSED
+        if not reason:
+            kept.append([row[position].encode("utf-8", "surrogateescape") for position in layout.positions])
+            line_of_row.append(start)
+        elif end - start > 1 and restarts < _MAX_RESTARTS:
+            # The mark swallowed good rows: only its own line is bad.
+            faults[start] = _NEVER_CLOSED
+            begin, restarts = start + 1, restarts + 1
+            reader = _reader(lines, begin, layout)
+        else:
+            faults |= dict.fromkeys(range(start, end), reason)
+    columns = [pa.array([row[i] for row in kept], pa.binary()) for i in range(len(layout.positions))]
+    return columns, np.array(line_of_row, np.int64), faults
+
+
+def _reader(lines: list[bytes], begin: int, layout: Layout) -> Any:
+    """Returns Python's csv reader of the lines from `begin` on."""
+    # surrogateescape carries bytes that are not UTF-8 through the csv module; `check_rows` reports them.
+    text = (lines[index].decode("utf-8", "surrogateescape") + "\n" for index in range(begin, len(lines)))
+    return csv_rows(text, layout.delimiter, layout.quoted)
+
+
+def _closes(lines: list[bytes], layout: Layout) -> bool:
+    """Returns whether the quotation marks of a row of several lines are where they should be."""
+    text = (line.decode("utf-8", "surrogateescape") + "\n" for line in lines)
+    try:
+        return len(list(csv.reader(text, delimiter=layout.delimiter, strict=True))) == 1
+    except csv.Error:
+        return False
+
+
+def _split(lines: list[bytes], layout: Layout) -> tuple[list[pa.Array], np.ndarray, dict[int, str]]:
+    """Reads lines without quoting, in which a carriage return may be part of a name."""
+    kept: list[list[bytes]] = []
+    line_of_row: list[int] = []
+    faults: dict[int, str] = {}
+    for index, line in enumerate(lines):
+        cells = line.removesuffix(b"\r").split(layout.delimiter.encode())
+        if len(cells) == layout.width:
+            kept.append([cells[position] for position in layout.positions])
+            line_of_row.append(index)
+        else:
+            faults[index] = _ragged(len(cells), layout)
     columns = [pa.array([row[i] for row in kept], pa.binary()) for i in range(len(layout.positions))]
     return columns, np.array(line_of_row, np.int64), faults
 

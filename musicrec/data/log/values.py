@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MAX_SHOWN = 300
+NOT_UTF8 = "is not UTF-8"
 
 # 10^11 seconds is the year 5138, 10^11 milliseconds is 1973. No log has either, so the size of a number tells its unit.
 MILLISECONDS_FROM = 10**11
@@ -100,8 +101,8 @@ def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
     timestamps, formats = instants(columns[2])
     counts = _counts(columns[3]) if len(columns) == 4 else None
     faults = [
-        (_equals(users, None), columns[0], "the user id is not UTF-8: {}"),
-        (_equals(tracks, None), columns[1], "the track id is not UTF-8: {}"),
+        (_equals(users, None), columns[0], f"the user id {NOT_UTF8}: {{}}"),
+        (_equals(tracks, None), columns[1], f"the track id {NOT_UTF8}: {{}}"),
         (_equals(users, ""), columns[0], "no user id"),
         (_equals(tracks, ""), columns[1], "no track id"),
         (

@@ -82,7 +82,11 @@ def _write_vectors(embedding: Embedding, workspace: Workspace, tracks: TrackInde
     if not overwrite:
         _check_stored(embedding, workspace, tracks, sha256)
     missing = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
-    failed = {tracks.ids[row]: "no vector" for row in missing}
+    infinite = np.isinf(vectors).any(axis=1)
+    failed = {tracks.ids[row]: "infinite values in its vector" if infinite[row] else "no vector" for row in missing}
+    if infinite.any():
+        vectors = vectors.copy()
+        vectors[infinite] = np.nan
     if len(failed) == len(tracks):
         raise MusicrecError(f"{path}: none of the {len(tracks)} tracks has a vector")
     settings = embedding.settings()

@@ -540,6 +540,10 @@ def test_random_and_precomputed_are_written_too(world: World) -> None:
     assert len(report.failed) == 8
     np.testing.assert_array_equal(world.table("mine")[:2], [[0, 1], [1, 0]])
     assert np.isnan(world.table("mine")[2:]).all()
+    np.savez(source, ids=np.array(["t1", "t0"]), vectors=np.array([[1.0, -np.inf], [0.0, 1.0]]))
+    report = world.extract(Precomputed(name="infinite", path=str(source)))
+    assert report.failed["t1"] == "infinite values in its vector"
+    assert np.isnan(world.table("infinite")[1]).all()
 
 
 def test_musicnn_from_files_to_table(tmp_path: Path) -> None:
