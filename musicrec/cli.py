@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -13,7 +14,8 @@ from hydra.errors import CompactHydraException
 
 from musicrec import stages
 from musicrec.config import config_dir
-from musicrec.errors import MusicrecError
+from musicrec.disk import disk_problem
+from musicrec.errors import MusicrecError, first_line
 from musicrec.overrides import as_typed
 from musicrec.sweeps.current import in_sweep
 
@@ -46,7 +48,7 @@ def run(stage: Stage, cfg: DictConfig) -> float | None:
     try:
         return stage(cfg)
     except Exception as error:
-        mistake = _cause(error, MusicrecError)
+        mistake = _cause(error, MusicrecError) or _limit(error, cfg)
         if not in_sweep():
             if mistake is None:
                 raise
@@ -81,6 +83,16 @@ def console() -> None:
     sys.argv.insert(next(overrides, len(sys.argv)), f"hydra.job.name={name}")
     task = functools.wraps(run)(functools.partial(run, _STAGES[name]))
     start(hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task))
+
+
+def _limit(error: Exception, cfg: DictConfig) -> MusicrecError | None:
+    """Returns what to tell the user if memory or disk made a stage fail."""
+    if _cause(error, MemoryError) is not None:
+        return MusicrecError(
+            f"there is not enough memory ({first_line(error)}); use smaller batches or a larger machine"
+        )
+    problem = disk_problem(error, Path(str(cfg.paths.root)).expanduser())
+    return MusicrecError(problem) if problem else None
 
 
 def _cause(error: BaseException | None, kind: type[Exception]) -> BaseException | None:

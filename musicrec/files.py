@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicrec.disk import disk_problem
 from musicrec.errors import MusicrecError, first_line
 from musicrec.processes import is_running, machine
 
@@ -49,17 +50,26 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         path: the file.
         durable: False leaves it to the system when the bytes reach the disk: for many small files that can be made
             again.
+
+    Raises:
+        MusicrecError: if the disk is full, read-only or forbidden: names file, file system and free space.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(temporary_name(path.name))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if durable:
             _sync(temporary)
         temporary.replace(path)
         if durable:
             _sync(path.parent)
+    except MusicrecError:
+        raise
+    except Exception as error:  # libraries raise what they like when they cannot write
+        if problem := disk_problem(error, path):
+            raise MusicrecError(problem) from error
+        raise
     finally:
         with suppress(OSError):  # what made the writing fail is the error to report
             temporary.unlink(missing_ok=True)
@@ -182,9 +192,9 @@ def exclusive(
     from filelock import FileLock, Timeout  # noqa: PLC0415 (25 ms, see write_parquet)
 
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         if waiting:
@@ -193,6 +203,10 @@ def exclusive(
             lock.acquire(timeout=-1 if patience is None else patience)
         except Timeout:
             raise MusicrecError(refusal) from None
+    except OSError as error:
+        if problem := disk_problem(error, path):
+            raise MusicrecError(problem) from error
+        raise
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from hydra.utils import instantiate
 
 from musicrec.config import check_values, stated_settings
 from musicrec.errors import MusicrecError
-from musicrec.files import exclusive
+from musicrec.files import exclusive, remove_leftovers
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from musicrec.evaluation.comparison import Comparison
 
 log = logging.getLogger(__name__)
+
+# Folders of a workspace that files are written to.
+_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "plots")
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -131,8 +135,14 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
 
 
 def _workspace(cfg: DictConfig) -> Workspace:
-    """Returns the workspace at `paths.root`."""
-    return Workspace(Path(str(cfg.paths.root)).expanduser())
+    """Returns the workspace at `paths.root`, without what killed processes left in it and in `paths.output`."""
+    roots = [Path(str(root)).expanduser() for root in (cfg.paths.root, cfg.paths.output)]
+    for root in dict.fromkeys(roots):
+        for folder in (root, *(root / name for name in _WRITTEN), *root.glob("checkpoints/*"), *root.glob("runs/*")):
+            remove_leftovers(folder)
+        for folder in root.glob("embeddings/*.parts"):
+            remove_leftovers(folder)
+    return Workspace(roots[0])
 
 
 def _embedding(cfg: DictConfig) -> Embedding:
@@ -145,6 +155,8 @@ def _embedding(cfg: DictConfig) -> Embedding:
 
 def _preparing(workspace: Workspace) -> AbstractContextManager[None]:
     """Lets one process at a time make what lies in the workspace before a run."""
+    if workspace.root.is_dir() and not os.access(workspace.root, os.W_OK):
+        return nullcontext()  # somebody else's workspace, which nothing is made in
     return exclusive(workspace.root / ".preparing.lock", f"waiting: another process is preparing {workspace.root}")
 
 

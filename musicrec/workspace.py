@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 from musicrec.errors import MusicrecError
 from musicrec.files import write_text
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -175,16 +178,34 @@ class TrackIndex:
         Raises:
             MusicrecError: if idx does not count up from 0; names the line.
         """
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            header = next(rows, None)
-            if header != ["idx", "trackid"]:
-                raise MusicrecError(f"{path} must begin with the header idx,trackid, not {','.join(header or [])!r}")
-            ids: list[str] = []
-            for line, row in enumerate(rows, start=2):
-                if len(row) != 2 or row[0] != str(len(ids)):
-                    raise MusicrecError(
-                        f"{path}, line {line}: expected idx {len(ids)} and a track id, found {','.join(row)!r}"
-                    )
-                ids.append(row[1])
-        return cls(ids)
+        remedy = "restore it, or delete it and make it again with python prepare.py (the same data=… and paths.root=…)"
+        ids: list[str] = []
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = csv.reader(file)
+                header = next(rows, None)
+                if header != ["idx", "trackid"]:
+                    found = ",".join(header or [])[:40]
+                    raise MusicrecError(f"{path} must begin with the header idx,trackid, not {found!r}: {remedy}")
+                for line, row in enumerate(rows, start=2):
+                    if len(row) != 2 or row[0] != str(len(ids)):
+                        raise MusicrecError(
+                            f"{path}, line {line}: expected idx {len(ids)} and a track id, found "
+                            f"{','.join(row)[:40]!r}: {remedy}"
+                        )
+                    ids.append(row[1])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise MusicrecError(f"{path} is damaged ({error}): {remedy}") from None
+        try:
+            return cls(ids)
+        except MusicrecError as error:
+            raise MusicrecError(f"{path}: {error}: {remedy}") from None
+
+    @classmethod
+    def load_optional(cls, path: Path) -> TrackIndex | None:
+        """Returns the index in a file; None if it is missing or, with a warning, damaged."""
+        try:
+            return cls.load(path) if path.exists() else None
+        except MusicrecError as error:
+            log.warning("%s; going on without it", error)
+            return None

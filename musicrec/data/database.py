@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from typing import Any
 
 import duckdb
 
+from musicrec.disk import disk_problem
 from musicrec.errors import MusicrecError, first_line
+from musicrec.files import temporary_name
 
 # A column of a row group is dictionary-encoded up to this number of distinct values, more than a large library has
 # tracks.
@@ -33,8 +36,7 @@ def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.D
     Raises:
         MusicrecError: if the limit is not a memory size, or memory or disk are insufficient.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tmp-duckdb-", dir=folder) as spill, duckdb.connect() as connection:
+    with _spill_folder(folder) as spill, duckdb.connect() as connection:
         try:
             connection.execute(f"SET memory_limit = {literal(memory_limit)}")
             connection.execute(f"SET memory_limit = '{int(DATABASE_SHARE * _limit(connection))}B'")
@@ -56,7 +58,22 @@ def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.D
                 f"free some space ({first_line(error)})"
             ) from error
         except duckdb.IOException as error:
-            raise MusicrecError(f"{folder} cannot be written or read: {first_line(error)}") from error
+            problem = disk_problem(error, folder) or f"{folder} cannot be written or read: {first_line(error)}"
+            raise MusicrecError(problem) from error
+
+
+@contextmanager
+def _spill_folder(folder: Path) -> Iterator[Path]:
+    """Yields a new folder in another one, and deletes it at the end; if this process dies, the next start does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        spill = Path(tempfile.mkdtemp(prefix=temporary_name("duckdb-"), dir=folder))
+    except OSError as error:
+        raise MusicrecError(disk_problem(error, folder) or f"{folder} cannot be written: {error}") from error
+    try:
+        yield spill
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def literal(text: str | Path) -> str:

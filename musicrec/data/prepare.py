@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from musicrec.audio.library import scan
-from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, literal
 from musicrec.data.log.formats import FORMATS
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
 from musicrec.data.split_dates import AUTO, Period, check_order, parse_date
 from musicrec.data.splits import SPLITS
-from musicrec.data.statistics import split_statistics
+from musicrec.data.statistics import STATISTICS, split_statistics
 from musicrec.errors import demand
-from musicrec.files import atomic_path, parquet_metadata
+from musicrec.files import atomic_path, parquet_damage, parquet_metadata
 from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
 
@@ -74,6 +75,11 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
     period = None if new_plays else _present(workspace, settings)
     made: list[Path] = [workspace.plays] if new_plays else []
     if period is None:
+        if not new_plays and (broken := parquet_damage(workspace.plays)):
+            log.warning("%s is damaged (%s); reading the log again", workspace.plays, broken)
+            workspace.plays.unlink()
+            plays, tracks, new_plays = make_plays(source, workspace, tracks)
+            made = [workspace.plays]
         period = _split(source, workspace, plays, {**tracks.stamp(), "settings": settings})
         made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
     else:
@@ -138,15 +144,31 @@ def _settings(source: DataSource, plays: Plays) -> dict[str, Any]:
 def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
     """Returns the period of the split files if all exist and were made with these settings, otherwise None."""
     files = [workspace.split(name) for name in SPLITS[str(settings["split"])].files]
-    if not stats_path(workspace).is_file():
+    if not all(path.is_file() for path in (*files, stats_path(workspace))):
         return None
-    try:
-        stored = [parquet_metadata(path) for path in files]
-    except (OSError, pa.ArrowException):  # missing or damaged
+    for path in files:
+        if broken := parquet_damage(path):
+            log.warning("%s is damaged (%s); splitting again", path, broken)
+            return None
+    stored = [parquet_metadata(path) for path in files]
+    if any(found.get("settings") != settings or "period" not in found for found in stored):
         return None
-    if any(found.get("settings") != settings for found in stored):
+    if not _fits(stats_path(workspace), files):
+        log.warning("%s is damaged; splitting again", stats_path(workspace))
         return None
     return str(stored[0]["period"])
+
+
+def _fits(statistics: Path, files: Sequence[Path]) -> bool:
+    """Returns whether a table of statistics is whole and counts the rows that the split files have."""
+    try:
+        text = statistics.read_text(encoding="utf-8")
+        frame = pd.read_csv(statistics)
+        sizes = dict(zip(frame[SPLIT], frame["rows"], strict=True))
+        whole = text.endswith("\n") and list(frame.columns) == list(STATISTICS)
+        return whole and sizes == {path.stem: pq.read_metadata(path).num_rows for path in files}
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dict[str, Any]) -> str:

@@ -11,6 +11,10 @@ from musicrec.columns import COUNT, SPLIT, TRACK, USER
 if TYPE_CHECKING:
     import duckdb
 
+_SPREADS = [(of, what) for what in ("tracks", "plays") for of in ("median", "min", "max")]
+# Columns of the table.
+STATISTICS = (SPLIT, "rows", "users", "items", *(f"{what}_{of}" for of, what in _SPREADS))
+
 
 def split_statistics(connection: duckdb.DuckDBPyConnection, queries: dict[str, str]) -> pd.DataFrame:
     """Returns one row per split: rows, users, items, and median, minimum and maximum of tracks and plays per user.
@@ -21,9 +25,7 @@ def split_statistics(connection: duckdb.DuckDBPyConnection, queries: dict[str, s
     """
     frames = []
     for name, query in queries.items():
-        spread = ", ".join(
-            f"{of}({what}) AS {what}_{of}" for what in ("tracks", "plays") for of in ("median", "min", "max")
-        )
+        spread = ", ".join(f"{of}({what}) AS {what}_{of}" for of, what in _SPREADS)
         frame = connection.execute(
             f"""
             WITH split AS ({query}),

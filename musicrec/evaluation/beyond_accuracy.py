@@ -5,6 +5,7 @@ All functions take the lists as `RankedLists.items`: (users, positions) track id
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import pandas as pd
 
 from musicrec.columns import TRACK, USER
 from musicrec.data.split_files import PAIR, read_split
+from musicrec.embeddings.tables.store import open_table
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.metrics import RankedLists
 from musicrec.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 BEYOND = ("Coverage", "Novelty", "PopularityLift", "Diversity")
 
@@ -65,8 +69,15 @@ class BeyondAccuracy:
     def __init__(self, workspace: Workspace, space: str | None = None):
         self.listening = Listening.from_train(read_split(workspace.split("train"), columns=PAIR))
         path = _space(workspace, space)
-        self.space = path.stem if path else None
-        self._vectors = np.load(path, mmap_mode="r", allow_pickle=False) if path else None
+        self._vectors = None
+        if path is not None:
+            try:
+                self._vectors = open_table(path)
+            except MusicrecError as error:
+                if space is not None:
+                    raise
+                log.warning("%s; diversity is left out", error)
+        self.space = path.stem if path is not None and self._vectors is not None else None
 
     def measure(self, lists: RankedLists, k: int, candidates: np.ndarray) -> dict[str, float]:
         """Returns the metrics by column name, e.g. `Coverage@50`.

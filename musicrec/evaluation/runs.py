@@ -118,7 +118,7 @@ class _Check:
 
     def __init__(self, workspace: Workspace):
         index = workspace.track_index
-        self.tracks = TrackIndex.load(index) if index.exists() else None
+        self.tracks = TrackIndex.load_optional(index)
         paths = sorted(workspace.data_dir.glob("[!.]*.pqt"))
         self._splits = {path.stem: file_hash(path) for path in paths}
         self._first_split = paths[0] if paths else None

@@ -24,7 +24,7 @@ def load_truth(workspace: Workspace) -> dict[str, pd.DataFrame]:
     if not paths.keys() - {VAL}:
         raise MusicrecError(f"{workspace.split('test')} is missing: make it with {REMEDY}")
     index = workspace.track_index
-    tracks = TrackIndex.load(index) if index.exists() else None
+    tracks = TrackIndex.load_optional(index)
     truth = {name: read_split(paths[name], tracks, PAIR) for name in sorted(paths, key=split_order)}
     if all(frame.empty for name, frame in truth.items() if name != VAL):
         raise MusicrecError(f"no test user in {workspace.data_dir}: choose another data.test date and run {REMEDY}")

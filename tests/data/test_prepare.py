@@ -162,7 +162,8 @@ def test_bad_rows_as_errors_leave_everything_as_it_was(tmp_path: Path, workspace
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    files = (path for path in Path(folder).rglob("[!.]*") if path.is_file())
+    return {path: path.read_bytes() for path in files}
 
 
 def test_mixed_formats_are_reported(tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

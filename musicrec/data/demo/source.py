@@ -17,7 +17,7 @@ from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.demo.listeners import listen, make_catalogue
 from musicrec.data.demo.music import STYLES, compose, render
 from musicrec.data.source import DataSource
-from musicrec.errors import MusicrecError, demand
+from musicrec.errors import MusicrecError, demand, first_line
 from musicrec.files import atomic_path, write_json
 from musicrec.system import usable_cpus
 from musicrec.workspace import Workspace
@@ -191,8 +191,10 @@ class DemoSource(DataSource):
             version, settings = found["version"], dict(found["settings"])
             world_seed = int(settings["seed"])
         except (ValueError, KeyError, TypeError) as error:
-            message = f"{path} cannot be read ({error!r}); delete {workspace.root} to start again"
-            raise MusicrecError(message) from None
+            raise MusicrecError(
+                f"{path} is damaged ({first_line(error)}): delete {workspace.root} and start again, or use another "
+                "workspace: paths.root=FOLDER"
+            ) from None
         remedy = f"use another workspace (paths.root=FOLDER), or delete {workspace.root} to make it again"
         if version != _VERSION:
             raise MusicrecError(

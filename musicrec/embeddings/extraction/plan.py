@@ -6,6 +6,7 @@ bits of its output, do not depend on where a run was interrupted or on how it wa
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,8 @@ from musicrec.embeddings.extraction.results import signature
 from musicrec.embeddings.tables import store
 from musicrec.embeddings.tables.embedding_info import EmbeddingInfo
 from musicrec.errors import MusicrecError
+
+log = logging.getLogger(__name__)
 
 # Length of a chunk in batches.
 _CHUNK_BATCHES = 4
@@ -206,6 +209,17 @@ def _read_base(request: Request, parts: Parts) -> EmbeddingInfo | None:
             f"{request.path} has no {request.info_path.name}, it was not made by extract.py: give another "
             "embedding.name, or replace it with extract.overwrite=true"
         )
+    if info is None:
+        return None
+    try:
+        vectors = store.open_table(request.path)
+        if not parts.rows():  # otherwise the record may be that of the table before
+            if vectors.shape != (info.tracks, info.dim):
+                raise MusicrecError(f"{request.path} has shape {vectors.shape}, not {(info.tracks, info.dim)}")
+            store.check_content(request.path, vectors, info)
+    except MusicrecError as error:
+        log.warning("%s; extracting all of it again", str(error).partition("; recreate it")[0])
+        return None
     return info
 
 

@@ -33,6 +33,7 @@ class EmbeddingInfo:
         silent: ids of tracks that were embedded although they contain no sound.
         damaged: track id -> what was wrong with a file that was embedded nevertheless.
         throughput: tracks per second and where the time went.
+        vectors_hash: of the numbers in the `.npy` file; None in a file of an earlier version.
         created: date and time of writing, ISO 8601.
     """
 
@@ -51,6 +52,7 @@ class EmbeddingInfo:
     silent: tuple[str, ...] = ()
     damaged: Mapping[str, str] = field(default_factory=dict)
     throughput: Mapping[str, Any] = field(default_factory=dict)
+    vectors_hash: str | None = None
     created: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +60,8 @@ class EmbeddingInfo:
         content = asdict(self)
         if self.precision is None:
             content = {key: value for key, value in content.items() if key not in _AUDIO_FIELDS}
+        if self.vectors_hash is None:
+            del content["vectors_hash"]
         return content
 
     @classmethod
@@ -86,6 +90,7 @@ class EmbeddingInfo:
             silent=tuple(content.get("silent", ())),
             damaged=dict(content.get("damaged", {})),
             throughput=dict(content.get("throughput", {})),
+            vectors_hash=content.get("vectors_hash"),
             created=content.get("created"),
         )
 

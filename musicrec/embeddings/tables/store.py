@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from musicrec.embeddings.tables.embedding_info import EmbeddingInfo
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, first_line
 from musicrec.files import atomic_path, write_json
 from musicrec.workspace import TrackIndex, Workspace
 
 log = logging.getLogger(__name__)
+
+_BLOCK = 1 << 26  # bytes that are hashed at a time
 
 
 def read_info(path: Path) -> EmbeddingInfo | None:
@@ -36,19 +40,66 @@ def read_info(path: Path) -> EmbeddingInfo | None:
         raise MusicrecError(f"{path} is damaged ({error}); recreate it with extract.overwrite=true") from None
 
 
+def open_table(path: Path) -> np.ndarray:
+    """Returns the vectors in a `.npy` file, (tracks, dim), mapped into memory.
+
+    Raises:
+        MusicrecError: if it is no such file, or not all of it is there.
+    """
+    try:
+        vectors: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError, OverflowError) as error:
+        raise _damaged(path, first_line(error)) from None
+    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise _damaged(path, f"it has shape {np.shape(vectors)}; must be numbers of shape (tracks, dim)")
+    return vectors
+
+
+def content_hash(vectors: np.ndarray) -> str:
+    """Returns the BLAKE2b of a table's numbers, 32 hex digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    step = max(1, _BLOCK // max(1, vectors.shape[1] * vectors.itemsize))
+    for start in range(0, len(vectors), step):
+        digest.update(np.ascontiguousarray(vectors[start : start + step]).data)
+    return digest.hexdigest()
+
+
+def check_content(path: Path, vectors: np.ndarray, info: EmbeddingInfo) -> None:
+    """Refuses a table that does not hold what was written (MusicrecError); files of earlier versions do not say it."""
+    if info.vectors_hash is not None and content_hash(vectors) != info.vectors_hash:
+        raise _damaged(path, f"its numbers are not those that {info.name}.json records")
+
+
+def _damaged(path: Path, why: str) -> MusicrecError:
+    remedy = f"python extract.py embedding={path.stem} extract.overwrite=true"
+    return MusicrecError(f"{path} is damaged ({why}); recreate it: {remedy}")
+
+
 @contextmanager
 def writing(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     """Yields a float32 array in a file that becomes `path` at the end; it may be larger than memory."""
     with atomic_path(path) as temporary:
         matrix = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        _reserve(temporary)
         yield matrix
         matrix.flush()
         del matrix
 
 
+def _reserve(path: Path) -> None:
+    """Takes the space that a file says it has: writing to a mapped file on a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size:
+                os.posix_fallocate(file.fileno(), 0, size)
+
+
 def write_info(path: Path, info: EmbeddingInfo) -> None:
-    """Writes a `{name}.json` with the time of now."""
-    write_json(path, replace(info, created=datetime.now(UTC).isoformat(timespec="seconds")).to_json())
+    """Writes a `{name}.json` with the hash of the `.npy` beside it and the time of now."""
+    hashed = content_hash(open_table(path.with_suffix(".npy")))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(path, replace(info, vectors_hash=hashed, created=created).to_json())
 
 
 def write(workspace: Workspace, info: EmbeddingInfo, vectors: np.ndarray) -> None:
@@ -92,12 +143,7 @@ def load(workspace: Workspace, name: str, settings: Mapping[str, Any] | None, tr
     if not path.is_file():
         raise MusicrecError(f"{path} is missing: make it with: {remedy}")
     info = read_info(workspace.embedding_info(name))
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise MusicrecError(f"{path} is damaged ({error}); recreate it: {remedy} extract.overwrite=true") from None
-    if vectors.ndim != 2:
-        raise MusicrecError(f"{path} has shape {vectors.shape}; must be (tracks, dim)")
+    vectors = open_table(path)
     if info is None:
         log.warning("%s has no %s.json; it is used as is, row i for track idx i", path, name)
     elif info.tracks != len(vectors):
@@ -110,7 +156,9 @@ def load(workspace: Workspace, name: str, settings: Mapping[str, Any] | None, tr
         new = len(tracks) - len(vectors)
         what = f"{new} new tracks of trackid_sorted.csv have no row yet" if new > 0 else f"has {-new} rows too many"
         raise MusicrecError(f"{path}: {what}: {remedy}")
-    return vectors.astype(np.float32, copy=False)
+    if info is not None:
+        check_content(path, vectors, info)
+    return np.array(vectors, dtype=np.float32)
 
 
 def check_settings(info: EmbeddingInfo, name: str, settings: Mapping[str, Any], path: Path) -> None:

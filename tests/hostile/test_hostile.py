@@ -1,0 +1,28 @@
+"""A small dose of the hostile trials; `python -m tests.hostile` runs the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.hostile import damaged_files, disks, kills
+
+
+@pytest.mark.slow
+def test_damaged_files(tmp_path: Path) -> None:
+    counted = damaged_files.trial(tmp_path, 12, seed=7)
+    assert (counted.tried, counted.dirty) == (12, [])
+
+
+@pytest.mark.slow
+def test_kills(tmp_path: Path) -> None:
+    counted = kills.trial(tmp_path, 5, seed=7)
+    assert (counted.tried, counted.dirty) == (5, [])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not disks.can_mount(), reason="mounting a file system needs root")
+def test_disks(tmp_path: Path) -> None:
+    counted = disks.trial(tmp_path, 4, seed=7)
+    assert (counted.tried, counted.dirty) == (4, [])
