@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
+from omegaconf import DictConfig
 
+from musicrec import stages
 from musicrec.embeddings.extraction.check import SECONDS, SHIPPED, check, on_record, signal
 from musicrec.embeddings.mule import MULE
 from musicrec.embeddings.musicnn import MusicNN
@@ -82,6 +85,15 @@ def test_other_settings_are_another_record() -> None:
     half, full = MULE(amplitude="half").settings(), MULE().settings()
     assert on_record(half)[1] != on_record(full)[1]
     assert on_record(MusicNN(layer="taggram").settings())[1] != SHIPPED
+
+
+def test_the_stage_reads_no_audio_and_makes_no_workspace(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stages.extract(compose("extract.check=true", f"paths.root={tmp_path / 'workspace'}"))
+    assert "musicnn: the weights are those on record" in caplog.text
+    assert not (tmp_path / "workspace").exists()
 
 
 def test_only_audio_embeddings_are_checked() -> None:
