@@ -5,13 +5,15 @@ Usage:
     python benchmarks/networks.py --models mert,musicfm_mean --clips 64 --batch 16 --device cuda --precision bf16
 
 The study's way is float32, one process that decodes a batch of clips and then runs the network on it, without fused
-attention: transformers' eager implementation (for EnCodec-MAE one file at a time, as its package does). Both start from
-the same MP3s and the same weights, so the vectors are compared too. Results: RESULTS.md.
+attention: transformers' eager implementation (for EnCodec-MAE, MuQ, MuQ-MuLan and MULE one file at a time, as their
+packages do). Both start from the same MP3s and the same weights, so the vectors are compared too. Results: RESULTS.md.
+The reference for MULE is the package mule-torch, which must be installed (--no-deps) or on PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import sys
@@ -24,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -40,15 +43,20 @@ from musicrec.audio.decode import load_audio  # noqa: E402
 from musicrec.embeddings.encodecmae import EncodecMAE  # noqa: E402
 from musicrec.embeddings.extraction.extract import extract  # noqa: E402
 from musicrec.embeddings.mert import MERT  # noqa: E402
+from musicrec.embeddings.mule import MULE  # noqa: E402
+from musicrec.embeddings.muq import MuQ  # noqa: E402
+from musicrec.embeddings.muq_mulan import MuQMuLan  # noqa: E402
 from musicrec.embeddings.music2vec import Music2Vec  # noqa: E402
 from musicrec.embeddings.musicfm import MusicFM  # noqa: E402
 from musicrec.embeddings.networks.encodecmae import _sinusoids  # noqa: E402
 from musicrec.embeddings.networks.musicfm import _FrontEnd  # noqa: E402
 from musicrec.embeddings.pretrained.base import Pretrained  # noqa: E402
 from musicrec.embeddings.tables import store  # noqa: E402
+from musicrec.errors import MusicrecError  # noqa: E402
 from musicrec.workspace import TrackIndex, Workspace  # noqa: E402
 
 STUDY = {"max_seconds": 30, "pad": True}
+WEIGHTS = "model.safetensors"
 # Names in transformers' encoder of EnCodec -> in the checkpoint.
 ENCODEC = {
     "parametrizations.weight.original0": "weight_g",
@@ -58,7 +66,13 @@ ENCODEC = {
 
 
 class Reference(ABC):
-    """One model the study's way: `frames` from a batch of waves to (batch, frames, dim), and its checkpoint."""
+    """One model the study's way: `frames` from a batch of waves to (batch, frames, dim), and its checkpoint.
+
+    Attributes:
+        one_by_one: whether the study, or the upstream, gives it one track at a time.
+    """
+
+    one_by_one = False
 
     def __init__(self, embedding: Callable[..., Pretrained], options: dict[str, Any], folder: Path):
         self.embedding = embedding(checkpoint=str(folder), **options)
@@ -104,11 +118,13 @@ def music2vec(folder: Path) -> Reference:
     return Transformers(Music2Vec, "Data2VecAudio", STUDY, folder)
 
 
-class Musicfm(Reference):
-    """MusicFM: its convolutions and transformers' conformer."""
+class Conformer(Reference):
+    """The convolutions and the log-mel spectra of MusicFM and MuQ, and transformers' conformer."""
 
-    def __init__(self, folder: Path):
-        super().__init__(MusicFM, STUDY | {"pooling": "time"}, folder)
+    mean, deviation = 6.768444971712967, 18.417922652295623
+
+    def __init__(self, embedding: Callable[..., Pretrained], options: dict[str, Any], folder: Path):
+        super().__init__(embedding, options, folder)
         config = Wav2Vec2ConformerConfig(
             hidden_size=1024,
             num_hidden_layers=12,
@@ -120,24 +136,135 @@ class Musicfm(Reference):
         config._attn_implementation = "eager"
         self.front = _FrontEnd(512, 1024, 512 * 32)
         self.conformer = Wav2Vec2ConformerEncoder(config)
-        front = "preprocessor_melspec_2048.mel_stft."
         bank = mel_filter_bank(1025, 128, 0.0, 12_000.0, 24_000, norm=None, mel_scale="htk")
         self.window, self.bank = torch.hann_window(2048), torch.from_numpy(bank).float()
-        state = {f"{front}spectrogram.window": self.window, f"{front}mel_scale.fb": self.bank}
-        state |= {f"conv.{name}": value for name, value in self.front.state_dict().items()}
-        state |= {f"conformer.{name}": value for name, value in self.conformer.state_dict().items()}
-        torch.save({"state_dict": {f"model.{name}": value for name, value in state.items()}}, folder / "random.pt")
-        (folder / "stats.json").write_text('{"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652}')
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the weights by the names that both upstreams use."""
+        state = {f"conv.{name}": value for name, value in self.front.state_dict().items()}
+        return state | {f"conformer.{name}": value for name, value in self.conformer.state_dict().items()}
 
     def frames(self, waves: Tensor) -> Tensor:
         window, bank = self.window.to(waves), self.bank.to(waves)
         power = torch.stft(waves, 2048, 240, window=window, return_complex=True)[..., :-1].abs() ** 2
         decibel = 10 * torch.log10((power.transpose(1, 2) @ bank).transpose(1, 2).clamp_min(1e-10))
-        return self.conformer(self.front((decibel - 6.768444971712967) / 18.417922652)).last_hidden_state
+        return self.conformer(self.front((decibel - self.mean) / self.deviation)).last_hidden_state
+
+
+class Musicfm(Conformer):
+    """MusicFM."""
+
+    def __init__(self, folder: Path):
+        super().__init__(MusicFM, STUDY | {"pooling": "time"}, folder)
+        front = "preprocessor_melspec_2048.mel_stft."
+        state = {f"{front}spectrogram.window": self.window, f"{front}mel_scale.fb": self.bank} | self.tensors()
+        torch.save({"state_dict": {f"model.{name}": value for name, value in state.items()}}, folder / "random.pt")
+        statistics = {"melspec_2048_mean": self.mean, "melspec_2048_std": self.deviation}
+        (folder / "stats.json").write_text(json.dumps(statistics))
+
+
+class Muq(Conformer):
+    """MuQ, one file after the other as in the upstream's README."""
+
+    one_by_one = True
+
+    def __init__(self, folder: Path):
+        super().__init__(MuQ, STUDY, folder)
+        save_file({f"model.{name}": value.contiguous() for name, value in self.tensors().items()}, folder / WEIGHTS)
+        (folder / "config.json").write_text(json.dumps(self.config()))
+
+    def config(self) -> dict[str, Any]:
+        """Returns what config.json says of the published model."""
+        return {
+            "label_rate": 25,
+            "conv_dim": 512,
+            "encoder_dim": 1024,
+            "encoder_depth": 12,
+            "stat": {"melspec_2048_mean": self.mean, "melspec_2048_std": self.deviation},
+            "w2v2_config": {"num_attention_heads": 16, "position_embeddings_type": "rotary", "hidden_act": "swish"},
+        }
+
+
+class MuqMulan(Muq):
+    """MuQ-MuLan at the published sizes: one clip of 10 s after the other, as the upstream's package does by default."""
+
+    dim, heads, depth, hidden, latents = 768, 8, 8, 2048, 512
+
+    def __init__(self, folder: Path):
+        super(Muq, self).__init__(MuQMuLan, {"max_seconds": 30}, folder)
+        dim, inner = self.dim, self.heads * 64
+        self.proj, self.to_latents = nn.Linear(1024, dim), nn.Linear(dim, self.latents)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "to_q": nn.Linear(dim, inner, bias=False),
+                    "to_kv": nn.Linear(dim, 2 * inner, bias=False),
+                    "to_out": nn.Linear(inner, dim, bias=False),
+                    "up": nn.Linear(dim, 2 * self.hidden, bias=False),
+                    "down": nn.Linear(self.hidden, dim, bias=False),
+                }
+            )
+            for _ in range(self.depth)
+        )
+        state = {f"audio.model.model.{name}": value for name, value in self.tensors().items()}
+        state |= {f"audio.proj.{name}": value for name, value in self.proj.state_dict().items()}
+        state |= {f"audio_to_latents.{name}": value for name, value in self.to_latents.state_dict().items()}
+        for number, layer in enumerate(self.layers):
+            weights = layer.state_dict()
+            start = f"audio.transformer.layers.{number}"
+            state |= {f"{start}.0.{name}.weight": weights[f"{name}.weight"] for name in ("to_q", "to_kv")}
+            state |= {f"{start}.0.to_out.0.weight": weights["to_out.weight"]}
+            state |= {f"{start}.1.1.weight": weights["up.weight"], f"{start}.1.4.weight": weights["down.weight"]}
+            state |= {f"{start}.{name}.learned_gamma": torch.ones(dim) for name in ("0.norm", "1.0")}
+            state |= {f"{start}.0.{part}_scale": torch.ones(64) for part in ("q", "k")}
+        save_file({f"mulan.{name}": value.detach().contiguous() for name, value in state.items()}, folder / WEIGHTS)
+        config = {"mulan": {"sr": 24_000, "clip_secs": 10}, "audio_model": {"name": "OpenMuQ/MuQ-large-msd-iter"}}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "muq_config.json").write_text(json.dumps(self.config()))
+
+    def frames(self, waves: Tensor) -> Tensor:
+        return torch.stack([self._clip(clip[None]) for clip in waves[0].split(240_000)], dim=1)
+
+    def _clip(self, clip: Tensor) -> Tensor:
+        x = self.proj(super().frames(clip))
+        for layer in self.layers:
+            assert isinstance(layer, nn.ModuleDict)
+            normed = F.layer_norm(x, x.shape[-1:])
+            query, key, value = (
+                part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+                for part in (layer["to_q"](normed), *layer["to_kv"](normed).chunk(2, dim=-1))
+            )
+            scores = (F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).transpose(2, 3) * 8).softmax(-1)
+            x = x + layer["to_out"]((scores @ value).transpose(1, 2).flatten(2))
+            value, gate = layer["up"](F.layer_norm(x, x.shape[-1:])).chunk(2, dim=-1)
+            x = x + layer["down"](value * F.gelu(gate))
+        return F.normalize(self.to_latents(x.mean(dim=1)), dim=-1)
+
+
+class Mule(Reference):
+    """MULE by the package mule-torch, one file after the other as in its README.
+
+    The package is under the GPL, so it is only run if it is installed: pip install --no-deps mule-torch
+    """
+
+    one_by_one = True
+
+    def __init__(self, folder: Path):
+        super().__init__(MULE, {}, folder)
+        bank = mel_filter_bank(1025, 96, 0.0, 8000.0, 16_000, norm=None, mel_scale="htk").T
+        bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+        package = importlib.import_module("mule_torch")
+        self.net = package.MuleModel(mel_fb=torch.from_numpy(bank).float())
+        self.net.save_pretrained(folder)
+
+    def frames(self, waves: Tensor) -> Tensor:
+        return torch.stack(self.net.embed_timeline(waves))
 
 
 class Encodecmae(Reference):
     """EnCodec-MAE: transformers' EnCodec and a plain ResiDual transformer, chunk by chunk."""
+
+    one_by_one = True
 
     def __init__(self, folder: Path, dim: int = 768, hidden: int = 4096, depth: int = 10, heads: int = 12):
         super().__init__(EncodecMAE, {"max_seconds": 30}, folder)
@@ -190,6 +317,9 @@ MODELS: dict[str, Callable[[Path], Reference]] = {
     "music2vec": music2vec,
     "encodecmae": Encodecmae,
     "musicfm_mean": Musicfm,
+    "muq": Muq,
+    "muq_mulan": MuqMulan,
+    "mule": Mule,
 }
 
 
@@ -203,7 +333,7 @@ def study(reference: Reference, clips: list[Path], batch: int, device: str) -> t
     """Returns the vectors, seconds in all, seconds of these in the network, and processor seconds."""
     reference.to(device)
     embedding, vectors, network = reference.embedding, [], 0.0
-    batch = 1 if isinstance(reference, Encodecmae) else batch
+    batch = 1 if reference.one_by_one else batch
     begin, used = time.perf_counter(), time.process_time()
     for first in range(0, len(clips), batch):
         waves = [embedding.prepare(load_audio(clip, embedding.sample_rate)) for clip in clips[first : first + batch]]
@@ -236,10 +366,10 @@ def operations(embedding: Pretrained) -> float:
     """Returns floating-point operations of the network for a clip of 30 s, without those of EnCodec's LSTM."""
     samples = 30 * embedding.sample_rate
     with FlopCounterMode(display=False) as counter:
-        if isinstance(embedding, EncodecMAE):
+        if isinstance(embedding, EncodecMAE | MuQMuLan | MULE):
             embedding.embed([np.zeros(samples, dtype=np.float32)])
         else:  # nothing is computed on this device
-            shape = (1, 128, samples // 240) if isinstance(embedding, MusicFM) else (1, samples)
+            shape = (1, 128, samples // 240) if isinstance(embedding, MusicFM | MuQ) else (1, samples)
             for _ in embedding._net.to("meta")(torch.zeros(shape, device="meta")):
                 pass
     return float(counter.get_total_flops())
@@ -267,7 +397,11 @@ def cosines(embedding: Pretrained, clips: list[Path], device: str, seconds: floa
     exact = embedding.embed(waves).astype(np.float64)
     least = {}
     for precision in ("bf16", "fp16"):
-        embedding.load(device, precision)
+        try:
+            embedding.load(device, precision)
+        except MusicrecError:  # MuQ refuses fp16
+            least[precision] = math.nan
+            continue
         found = embedding.embed(waves)
         least[precision] = float(
             ((found * exact).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(exact, axis=1)).min()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from musicrec.config import check_values, stated_settings
+from musicrec.config import check_values, option, stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
 from musicrec.workspace import TrackIndex, Workspace
@@ -41,8 +42,13 @@ def prepare(cfg: DictConfig) -> None:
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
     check_values(cfg, "data", "embedding")
-    source: DataSource = instantiate(cfg.data)
     embedding = _embedding(cfg)
+    if cfg.extract.check:
+        from musicrec.embeddings.extraction.check import check
+
+        check(embedding, str(cfg.extract.device), str(cfg.extract.precision))
+        return
+    source: DataSource = instantiate(cfg.data)
     workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
@@ -91,6 +97,9 @@ def evaluate(cfg: DictConfig) -> None:
     if cfg.inspect.embeddings:
         _inspect_embeddings(cfg, workspace)
         return
+    if cfg.inspect.text is not None:
+        _inspect_text(cfg, workspace)
+        return
     comparison = compare(
         workspace, Cutoffs.of(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity
     )
@@ -120,18 +129,45 @@ def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> N
     """Shows what a user played and what each compared run recommends, with the files to play where there is audio."""
     from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
 
-    source: DataSource = instantiate(cfg.data)
-    files = None
-    if source.has_audio(workspace):
-        from musicrec.audio.library import scan
-
-        tracks = TrackIndex.load(workspace.track_index)
-        found = scan(source.audio_path(workspace))
-        files = {tracks.ids[tracks.row(track)]: path for track, path in found.items() if track in tracks}
+    files = _playable(cfg, workspace)
     shown = [name for table in (*comparison.titles, None) for name in comparison.shown(table)["run"]]
     view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in shown], files)
     print_user(view)
     log.info("open in a browser to listen: %s", write_user(workspace, view))
+
+
+def _inspect_text(cfg: DictConfig, workspace: Workspace) -> None:
+    """Shows the tracks nearest to a description, with the files to play where there is audio."""
+    from musicrec.embeddings.base import TextSearch
+    from musicrec.embeddings.tables import store
+    from musicrec.embeddings.tables.vector_options import without_options
+    from musicrec.evaluation.report.text_page import find_by_text, print_text, write_text_page
+
+    embedding = _embedding(cfg)
+    if not isinstance(embedding, TextSearch):
+        options = option("embedding", str(cfg.inspect.text_embedding))
+        if not options:
+            raise MusicrecError(f"inspect.text_embedding={cfg.inspect.text_embedding} is no option of embedding")
+        # The weights are those that the tracks were extracted with.
+        recorded = store.read_info(workspace.embedding_info(str(options["name"])))
+        settings = recorded.settings if recorded else {}
+        weights = {key: settings[key] for key in ("checkpoint", "hub", "revision") if key in settings}
+        embedding = instantiate(without_options(OmegaConf.create({**options, **weights})))
+    view = find_by_text(workspace, embedding, str(cfg.inspect.text), _playable(cfg, workspace))
+    print_text(view)
+    log.info("open in a browser to listen: %s", write_text_page(workspace, view))
+
+
+def _playable(cfg: DictConfig, workspace: Workspace) -> dict[str, Path] | None:
+    """Returns the audio file of each track id, None where there is no audio."""
+    source: DataSource = instantiate(cfg.data)
+    if not source.has_audio(workspace):
+        return None
+    from musicrec.audio.library import scan
+
+    tracks = TrackIndex.load(workspace.track_index)
+    found = scan(source.audio_path(workspace))
+    return {tracks.ids[tracks.row(track)]: path for track, path in found.items() if track in tracks}
 
 
 def _workspace(cfg: DictConfig) -> Workspace:
@@ -200,7 +236,8 @@ def _extract(
     """Makes an embedding."""
     from musicrec.embeddings.extraction.extract import extract as extract_embedding
 
-    extract_embedding(embedding, workspace, tracks, files, **cfg.extract)
+    options = {str(key): value for key, value in cfg.extract.items() if key != "check"}
+    extract_embedding(embedding, workspace, tracks, files, **options)
 
 
 def _as_prepared(cfg: DictConfig, workspace: Workspace, source: DataSource) -> tuple[DataSource, DictConfig]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,9 +44,21 @@ class Embedding(ABC):
         """
         return store.load(workspace, self.name, self.settings(), tracks)
 
+    def reason(self, track: str) -> str:
+        """Returns why the table has no vector of a track, as recorded in `{name}.json`."""
+        return "no vector"
+
     def checkpoint_hash(self) -> str | None:
         """Returns the SHA-256 of the file the numbers come from (of the weights that `load` read), None without one."""
         return None
+
+
+@runtime_checkable
+class TextSearch(Protocol):
+    """What an embedding offers whose space is shared by audio and text."""
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Returns the unit vectors of texts, (texts, dim) float32."""
 
 
 class AudioEmbedding(Embedding):

@@ -6,6 +6,7 @@ and Keyword-to-Caption Augmentation", ICASSP 2023.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from musicrec.errors import MusicrecError, demand
 _LICENCE = "Apache-2.0"
 # Windows that the network is given at once.
 _WINDOWS_AT_ONCE = 8
+# Tokens that the text side was trained on.
+_LONGEST_TEXT = 77
 
 
 class CLAP(Pretrained):
@@ -71,8 +74,7 @@ class CLAP(Pretrained):
     def build(self, path: Path) -> Built:
         """Returns the audio side of a checkpoint in the format of transformers."""
         folder = path if path.is_dir() else path.parent
-        source = folder / "config.json"
-        checkpoints.check_config(checkpoints.read_config(source), source, model_type="clap")
+        _check_kind(folder)
         self._extractor = transformers_model.read_extractor(folder)
         if self._extractor.sampling_rate != self.sample_rate:
             raise MusicrecError(
@@ -82,6 +84,25 @@ class CLAP(Pretrained):
         model, weights = transformers_model.read_model(path)
         net = _AudioSide(model.get_submodule("audio_model"), model.get_submodule("audio_projection"))
         return Built(net, weights, 0, int(self._extractor.fft_window_size))
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Returns the unit vectors of texts in the space of the tracks, (texts, dim) float32.
+
+        The text side of the weights is read on the CPU for each call.
+
+        Raises:
+            MusicrecError: the weights or the tokenizer are missing or unreachable.
+        """
+        path = replace(self.weights, files=transformers_model.FILES + transformers_model.TOKENIZER).local()
+        folder = path if path.is_dir() else path.parent
+        _check_kind(folder)
+        tokenizer = transformers_model.read_tokenizer(folder)
+        model, weights = transformers_model.read_model(path)
+        self._hash = checkpoints.sha256(weights)
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=_LONGEST_TEXT, return_tensors="pt")
+        pooled = model.get_submodule("text_model")(tokens["input_ids"], tokens["attention_mask"]).pooler_output
+        return F.normalize(model.get_submodule("text_projection")(pooled), dim=-1).numpy()
 
     @torch.inference_mode()
     def embed(self, waves: list[np.ndarray]) -> np.ndarray:
@@ -106,6 +127,12 @@ class CLAP(Pretrained):
         # One by one: of several, the extractor marks a random one as cut if the model fuses several views of a clip.
         features = self._extractor(window, sampling_rate=self.sample_rate, return_tensors="pt")
         return features["input_features"].float(), features["is_longer"]
+
+
+def _check_kind(folder: Path) -> None:
+    """Refuses another model's folder."""
+    source = folder / "config.json"
+    checkpoints.check_config(checkpoints.read_config(source), source, model_type="clap")
 
 
 class _AudioSide(nn.Module):

@@ -66,12 +66,22 @@ def test_without_a_path_it_is_the_file_in_the_workspace(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "arrays", "message"),
     [
-        ("mine.npz", {"ids": np.array(["a", "a"]), "v": np.ones((2, 2))}, "1 track ids occur more than once"),
+        (
+            "mine.npz",
+            {"ids": np.array(["a", "a"]), "v": np.eye(2)},
+            "occur more than once with different vectors, e.g. a",
+        ),
         ("mine.npz", {"ids": np.array(["a"]), "v": np.ones((2, 2))}, "has 2 rows but 1 track ids"),
         ("mine.npz", {"ids": np.array(["x"]), "v": np.ones((1, 2))}, "none of its 1 track ids"),
         ("mine.npz", {"v": np.ones((1, 2))}, "must hold one 1-d array of track ids and one 2-d array"),
         ("mine.npz", {"ids": np.array(["a"], dtype=object), "v": np.ones((1, 2))}, "save ids as np.array"),
-        ("mine.txt", None, "unknown extension '.txt'; allowed: .npy .npz .parquet .pqt"),
+        ("mine.npz", {"ids": np.array(["a"]), "v": np.ones((1, 0))}, r"has shape \(1, 0\), must be"),
+        (
+            "mine.txt",
+            None,
+            "unknown extension '.txt'; allowed: .npy .npz .parquet .pqt .safetensors .tsv .csv, of .csv",
+        ),
+        ("mine.npy.gz", None, "unknown extension '.gz'; allowed: .npy"),
         ("mine.npy", None, "cannot be read"),
         ("missing.npy", None, "does not exist"),
     ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import shlex
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
+from musicrec.embeddings.checkpoints.shards import is_index, shard_names
 from musicrec.errors import MusicrecError, first_line
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) ->
     """
     try:
         cached = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-        found = [next((file for name in names for file in cached.rglob(name)), None) for names in files]
-        if found[0] and all(found):
+        found = [file for names in files if (file := _first(cached, names))]
+        if len(found) == len(files) and _complete(found):
             return found[0].parent
     except LocalEntryNotFoundError:
         pass
@@ -45,7 +46,12 @@ def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) ->
         listed = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT).siblings or []
         names = [_choose(repository, [file.rfilename for file in listed], choices) for choices in files]
         log.info("fetching %s from https://huggingface.co/%s (revision %s)", ", ".join(names), repository, revision)
-        return (Path(snapshot_download(repository, revision=revision, allow_patterns=names)) / names[0]).parent
+        fetched = Path(snapshot_download(repository, revision=revision, allow_patterns=names))
+        for name in filter(is_index, names):
+            shards = [str(PurePosixPath(name).with_name(shard)) for shard in shard_names(fetched / name)]
+            log.info("fetching %s", ", ".join(shards))
+            snapshot_download(repository, revision=revision, allow_patterns=shards)
+        return (fetched / names[0]).parent
     except MusicrecError:
         raise
     except RevisionNotFoundError:
@@ -54,6 +60,17 @@ def fetch(repository: str, revision: str, files: tuple[tuple[str, ...], ...]) ->
         ) from None
     except Exception as error:  # the hub's HTTP client, and with it the classes of errors, differ between versions
         raise MusicrecError(_by_hand(repository, revision, files, first_line(error))) from None
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """Returns the first file in a folder or below it that has one of these names."""
+    return next((file for name in names for file in folder.rglob(name)), None)
+
+
+def _complete(files: list[Path]) -> bool:
+    """Returns whether the files that an index among these lists are there too."""
+    indices = (file for file in files if is_index(file.name))
+    return all((index.parent / name).is_file() for index in indices for name in shard_names(index))
 
 
 def _choose(repository: str, listed: list[str], choices: tuple[str, ...]) -> str:

@@ -19,13 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from musicrec.embeddings.checkpoints.shards import is_index, shard_files
 from musicrec.embeddings.checkpoints.torch_file import TorchFile
 from musicrec.errors import MusicrecError, first_line
 
 log = logging.getLogger(__name__)
 
 # What reading a truncated file, or one that is not a checkpoint, can raise.
-_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError)
 # At most this many names in one error message; the rest is counted.
 _NAMES_SHOWN = 8
 # torch.nn.utils.weight_norm's names for magnitude and direction, the old ones and today's.
@@ -93,7 +94,13 @@ def check_config(config: dict[str, Any], path: Path, needed: Iterable[str] = (),
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Returns the content of a `.safetensors` file, or of one written by `torch.save`; tensors are on the CPU."""
+    """Returns the content of a `.safetensors` file, or of one written by `torch.save`; tensors are on the CPU.
+
+    Args:
+        path: the file, or the index of a checkpoint in several files.
+    """
+    if is_index(path.name):
+        return {name: value for file in shard_files(path) for name, value in read(file).items()}
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -186,7 +193,9 @@ def fill(
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, 64 hex digits."""
+    """Returns the SHA-256 of a file, 64 hex digits; for the index of several files that of their hashes in a row."""
+    if is_index(path.name):
+        return hashlib.sha256("".join(map(sha256, shard_files(path))).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -18,10 +18,13 @@ from musicrec.embeddings.checkpoints import load as checkpoints
 from musicrec.errors import MusicrecError, first_line
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CONFIGURATION = (("config.json",), ("preprocessor_config.json",))
-FILES = (*CONFIGURATION, ("model.safetensors", "pytorch_model.bin"))
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+FILES = (*CONFIGURATION, WEIGHTS)
+# What the text side of a model needs besides.
+TOKENIZER = (("tokenizer.json",), ("tokenizer_config.json",))
 # Of pre-training only; published checkpoints of tasks lack it.
 _DISPENSABLE = ("masked_spec_embed",)
 
@@ -32,7 +35,7 @@ def refuse_remote_code(folder: Path) -> None:
     Raises:
         MusicrecError: it has an `auto_map`.
     """
-    for (name,) in CONFIGURATION:
+    for (name,) in (*CONFIGURATION, TOKENIZER[1]):
         if "auto_map" in checkpoints.read_config(folder / name):
             raise MusicrecError(
                 f"{folder / name} has an auto_map: the model needs code from its repository, which is never executed "
@@ -60,18 +63,35 @@ def read_extractor(folder: Path) -> Any:
         ) from None
 
 
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer that `tokenizer.json` describes.
+
+    Raises:
+        MusicrecError: it is missing or damaged, or needs remote code.
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - see the module's docstring
+
+    source = checkpoints.find_file(folder, "tokenizer.json")
+    refuse_remote_code(folder)
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises the class Exception itself
+        raise MusicrecError(f"{source} is not a tokenizer that transformers can read ({first_line(error)})") from None
+
+
 def read_model(path: Path) -> tuple[PreTrainedModel, Path]:
     """Returns a model in float32 for inference, and the file its weights were read from.
 
     Args:
-        path: folder with `config.json` and `model.safetensors` or `pytorch_model.bin`, or one of the latter two.
+        path: folder with `config.json` and one of `WEIGHTS`, or the latter.
 
     Raises:
         MusicrecError: a file is missing, damaged, needs remote code or does not fit; or transformers has no such model.
     """
     from transformers import MODEL_MAPPING, AutoConfig  # noqa: PLC0415 - see the module's docstring
 
-    weights = path if path.is_file() else checkpoints.find_file(path, "model.safetensors", "pytorch_model.bin")
+    weights = path if path.is_file() else checkpoints.find_file(path, *WEIGHTS)
     source = checkpoints.find_file(path, "config.json")
     kind = checkpoints.read_config(source).get("model_type")
     refuse_remote_code(source.parent)

@@ -81,12 +81,10 @@ def _write_vectors(embedding: Embedding, workspace: Workspace, tracks: TrackInde
     sha256 = embedding.checkpoint_hash()
     if not overwrite:
         _check_stored(embedding, workspace, tracks, sha256)
-    missing = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
-    infinite = np.isinf(vectors).any(axis=1)
-    failed = {tracks.ids[row]: "infinite values in its vector" if infinite[row] else "no vector" for row in missing}
-    if infinite.any():
-        vectors = vectors.copy()
-        vectors[infinite] = np.nan
+    # A sum needs no second array of the table's size, unlike isfinite; that of large finite values is checked again.
+    suspects = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))
+    missing = [row for row in suspects.tolist() if not np.isfinite(vectors[row]).all()]
+    failed = {tracks.ids[row]: embedding.reason(tracks.ids[row]) for row in missing}
     if len(failed) == len(tracks):
         raise MusicrecError(f"{path}: none of the {len(tracks)} tracks has a vector")
     settings = embedding.settings()

@@ -16,6 +16,7 @@ import soundfile
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from musicrec import stages
 from musicrec.audio.library import scan
 from musicrec.config import config_dir
 from musicrec.embeddings.extraction.extract import extract
@@ -23,6 +24,7 @@ from musicrec.embeddings.pretrained.base import Pretrained
 from musicrec.embeddings.tables.vector_options import without_options
 from musicrec.workspace import TrackIndex, Workspace
 from tests.embeddings.golden_cases import DATA, arrays
+from tests.embeddings.tiny_models import save_clap, save_wavlm
 
 ABC = ("a", "b", "c")
 # Option -> folder with inputs.npz, checkpoint, golden.npz, sample rate, key of the golden vector, tolerance, cases.
@@ -117,3 +119,25 @@ def test_every_stage_with_a_tiny_checkpoint(tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stderr
     assert np.isfinite(np.load(root / "embeddings" / "encodecmae.npy")).all()
     assert list(pd.read_csv(root / "cosine.csv").embedding) == ["encodecmae"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["muq", "muq_mulan", "mule", "clap", "hf"])
+def test_every_stage_of_the_newer_models(
+    compose: Callable[..., DictConfig], root: Path, tmp_path: Path, option: str
+) -> None:
+    if option in ("clap", "hf"):
+        (save_clap if option == "clap" else save_wavlm)(tmp_path)
+    checkpoint = tmp_path if option in ("clap", "hf") else DATA / option / "checkpoint"
+    common = ("experiment=smoke", f"paths.root={root}", "logger=none", "trainer=cpu", "extract.num_workers=0")
+    model = (f"embedding={option}", f"embedding.checkpoint={checkpoint}", "embedding.max_seconds=3")
+    stages.extract(compose(*common, *model))
+    stages.train(compose(*common, *model, "recommender=knn"))
+    stages.evaluate(compose(*common))
+    assert np.isfinite(np.load(root / "embeddings" / f"{option}.npy")).all()
+    assert option in list(pd.read_csv(root / "cosine.csv").embedding)
