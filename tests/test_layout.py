@@ -11,7 +11,7 @@ from musicrec.config import config_dir
 ROOT = config_dir().parent
 LISTED = ("conf/", "musicrec/")  # their files are named one by one; other folders are only described
 NAMES_AT = 24  # column at which the names start
-MOST_MODULES = 20  # embeddings/ has one module per model
+MOST_MODULES = 17
 
 Names = dict[str, set[str]]  # folder -> names
 

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from musicrec.embeddings.extraction.extract import extract
-from musicrec.embeddings.feature_files.onion import Onion
+from musicrec.embeddings.onion import Onion
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 
