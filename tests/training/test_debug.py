@@ -19,7 +19,8 @@ SMALL = (
 
 
 def files(root: Path) -> set[Path]:
-    return {path for path in root.rglob("*") if path.is_file()}
+    """Returns the files of a workspace, locks and remembered hashes left out."""
+    return {path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")}
 
 
 @pytest.mark.parametrize("recommender", ["shallow", "bert"])
