@@ -70,9 +70,7 @@ class ELSA(VectorRecommender, TrainedRecommender):
         """Returns the users' training rows, and the validation users' with what was held out."""
         train = self.data.train
         active = np.flatnonzero(np.diff(train.offsets))
-        source = SetSource(
-            self.played.sequences(train, active), batch_size=self.batch_size, seed=self.seed, shuffle=self.shuffle
-        )
+        source = self.train_source(active)
         users, frame = held_out(self.data.truth["val"], train, self.item_index)
         columns = self.played.column[frame[TRACK].to_numpy(np.int64)]
         usable = (columns >= 0) & np.isin(users, active)
@@ -85,6 +83,11 @@ class ELSA(VectorRecommender, TrainedRecommender):
         held = Sequences(columns[order], np.concatenate([[0], np.cumsum(counts)]))
         known = self.played.sequences(train, distinct)
         return source, SetSource(known, held, batch_size=self.batch_size, seed=self.seed, shuffle=False)
+
+    def train_source(self, users: np.ndarray) -> BatchSource:
+        """Returns the training rows of these users (indices in user_ids, all with a history)."""
+        rows = self.played.sequences(self.data.train, users)
+        return SetSource(rows, batch_size=self.batch_size, seed=self.seed, shuffle=self.shuffle)
 
     def loss(self, batch: SetBatch) -> tuple[torch.Tensor, int]:
         """Returns the normalised mean squared error of the reconstruction, and the number of users."""
