@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,7 +107,7 @@ class Precomputed(Embedding):
             raise MusicrecError(f"{path}: unknown extension {path.suffix!r}; allowed: {' '.join(readers)}")
         try:
             return reader(path)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
             reason = (
                 "it holds Python objects, save ids as np.array(ids, dtype=str)" if "pickle" in str(error) else error
             )
@@ -114,10 +116,30 @@ class Precomputed(Embedding):
     def _read_npy(self, path: Path) -> tuple[list[str] | None, np.ndarray]:
         beside = [path.with_suffix(suffix) for suffix in (".txt", ".csv")]
         ids = self.ids or next((file for file in beside if file.is_file()), None)
+        with path.open("rb") as file:
+            _check_promise(file, path.stat().st_size)
         return (None if ids is None else _read_ids(ids)), np.load(path, allow_pickle=False)
 
 
+def _check_promise(file: IO[bytes], size: int) -> None:
+    """Refuses an array whose header promises more bytes than its file has, before memory is taken for it.
+
+    Raises:
+        ValueError: if it does, or the header is damaged.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    promised = math.prod(shape) * kind.itemsize
+    if promised > size and not kind.hasobject:
+        raise ValueError(f"its header promises {promised:,} bytes, the file has {size:,}")
+
+
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
+    with zipfile.ZipFile(path) as packed:
+        for info in packed.infolist():
+            with packed.open(info) as member:
+                _check_promise(member, info.file_size)
     with np.load(path, allow_pickle=False) as archive:
         arrays = [archive[name] for name in archive.files]
     ids = [array for array in arrays if array.ndim == 1 and array.dtype.kind in "USiu"]
