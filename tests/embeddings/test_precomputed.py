@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,17 @@ def test_bad_files(tmp_path: Path, name: str, arrays: dict[str, Any] | None, mes
         (tmp_path / name).write_text("no array")
     with pytest.raises(MusicrecError, match=message):
         Precomputed(path=str(tmp_path / name)).table(Workspace(tmp_path), TRACKS)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_headers_that_promise_terabytes_are_refused(tmp_path: Path, packed: bool) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 30, 1 << 10)})
+    path = tmp_path / ("big.npz" if packed else "big.npy")
+    if packed:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("vectors.npy", header.getvalue())
+    else:
+        path.write_bytes(header.getvalue())
+    with pytest.raises(MusicrecError, match="its header promises 4,398,046,511,104 bytes, the file has 1"):
+        Precomputed(path=str(path)).table(Workspace(tmp_path), TrackIndex(["a"]))

@@ -31,7 +31,7 @@ def parse_delimited(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         layout: the columns.
         first_line: the number of the block's first line.
     """
-    if not block.strip():
+    if block.isspace():
         return _parse_carefully(b"", layout, first_line)  # nothing but blank lines
     batch = _parse_clean(block, layout)
     return _parse_carefully(block, layout, first_line) if batch is None else batch

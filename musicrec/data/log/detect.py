@@ -131,6 +131,8 @@ def _layout(name: str, texts: list[str], delimiter: str | None, columns: LogColu
     said = columns.format != AUTO
     detected = columns.format if said else _detected(name, text, names, columns)
     without_header = None
+    if detected is None and columns.track != _DEFAULTS["track_column"]:
+        detected = TABLE  # the user knows the columns; the error names those that are missing
     if detected in (LASTFM, RATINGS, None):
         without_header = _headerless(name, rows, delimiter, quoted, detected)
     if without_header is not None:
@@ -176,9 +178,15 @@ def _detected(name: str, text: str, names: tuple[str, ...], columns: LogColumns)
         return TABLE
     if "\t" in text and len(names) == len(_LASTFM_1K_COLUMNS) and _DAY_AND_TIME.match(names[1]):
         return LASTFM_1K
-    if _alias(names, "artist") and _alias(names, "track") and (_alias(names, "timestamp") or _of_user(names)):
+    named = columns.track != _DEFAULTS["track_column"]
+    if (
+        not named
+        and _alias(names, "artist")
+        and _alias(names, "track")
+        and (_alias(names, "timestamp") or _of_user(names))
+    ):
         ids = [one for one in names if one.lower() in _OTHER_NAMES["track_column"]]
-        if ids and columns.track == _DEFAULTS["track_column"]:
+        if ids:
             raise MusicrecError(
                 f"{name} has ids of tracks ({ids[0]}) and names of artists and tracks; choose one: "
                 f"data.track_column={ids[0]} or data.format=lastfm"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,11 +18,17 @@ from musicrec.progress import progress
 
 def read_npy(path: Path, ids: Path | None) -> Iterator[Block]:
     """Yields the rows of a matrix, with the ids in `ids` or in a .txt or .csv of the same name, if there is one."""
+    with path.open("rb") as file:
+        _check_promise(file, path.stat().st_size)
     return blocks_of(np.load(path, mmap_mode="r", allow_pickle=False), read_ids(ids, beside=path), path)
 
 
 def read_npz(path: Path, ids: Path | None) -> Iterator[Block]:
     """Yields the rows of an archive with a 1-d array of track ids and a 2-d array of floats, whatever their names."""
+    with zipfile.ZipFile(path) as packed:
+        for info in packed.infolist():
+            with packed.open(info) as member:
+                _check_promise(member, info.file_size)
     with np.load(path, allow_pickle=False) as archive:
         arrays = [archive[name] for name in archive.files]
     texts = [array for array in arrays if array.ndim == 1 and array.dtype.kind in "USiu"]
@@ -28,6 +36,20 @@ def read_npz(path: Path, ids: Path | None) -> Iterator[Block]:
     if len(texts) != 1 or len(tables) != 1:
         raise MusicrecError(f"{path} must hold one 1-d array of track ids and one 2-d array of floats")
     yield from blocks_of(tables[0], [_text(track) for track in texts[0].tolist()], path)
+
+
+def _check_promise(file: IO[bytes], size: int) -> None:
+    """Refuses an array whose header promises more bytes than its file has, before memory is taken for it.
+
+    Raises:
+        ValueError: if it does, or the header is damaged.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    promised = math.prod(shape) * kind.itemsize
+    if promised > size and not kind.hasobject:
+        raise ValueError(f"its header promises {promised:,} bytes, the file has {size:,}")
 
 
 def read_folder(path: Path, ids: Path | None) -> Iterator[Block]:

@@ -260,3 +260,9 @@ def test_a_line_for_the_delimiter_and_blank_lines_first(tmp_path: Path) -> None:
     rows, bad = read(written(tmp_path, "\n\nsep=;\nuser_id;track_id;timestamp\n1;a, b;2020-01-01\n1;c\n"))
     assert rows == [("1", "a, b", DAY)]
     assert list(bad) == [6]
+
+
+@pytest.mark.parametrize("text", ["1\t2\t3\t1577836800\n", "user_id,artist,track,timestamp\n1,A,x,1577836800\n"])
+def test_columns_that_were_asked_for_are_not_guessed(tmp_path: Path, text: str) -> None:
+    with pytest.raises(MusicrecError, match=r"no column '(user_id|singer)'.*Set data\.\w+_column=NAME"):
+        read(written(tmp_path, text), LogColumns("user_id", "{singer} - {song}", "timestamp", format="auto"))
