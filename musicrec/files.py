@@ -158,7 +158,10 @@ def parquet_metadata(path: str | Path) -> dict[str, Any]:
     import pyarrow.parquet as pq  # noqa: PLC0415 (as above)
 
     kept = pq.read_schema(path).metadata or {}
-    return dict(json.loads(kept.get(_PARQUET_KEY, b"{}")))
+    content = json.loads(kept.get(_PARQUET_KEY, b"{}"))
+    if not isinstance(content, dict):
+        raise ValueError(f"the metadata of {path} are no object")
+    return content
 
 
 def parquet_damage(path: Path) -> str | None:
