@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import TRACK, USER
-from musicrec.errors import MusicrecError, first_line
+from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.results import Scores, result_row, results_frame, shown_rows, table_order, user_scores
@@ -125,6 +125,8 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
     for run in found:
         try:
             scores[run.name], run_rows = _score(workspace, run, truth, beyond, k, bootstrap)
+        except DiskError:
+            raise
         except Exception as error:  # files of any program, which must not stop the evaluation of the others
             warnings.append(f"{run.path.name}: {first_line(error)}")
         else:
