@@ -12,6 +12,10 @@ class MusicrecError(Exception):
     """Something the user can fix. The message says what was wrong, what is allowed and the command that helps."""
 
 
+class DiskError(MusicrecError):
+    """A file could not be written because the disk is full, read-only or forbidden."""
+
+
 def first_line(error: BaseException) -> str:
     r"""Returns the first line of an error's message, or the name of its type if it has no message.
 

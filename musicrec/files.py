@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicrec.disk import disk_problem
-from musicrec.errors import MusicrecError, first_line
+from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.processes import is_running, machine
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
             again.
 
     Raises:
-        MusicrecError: if the disk is full, read-only or forbidden: names file, file system and free space.
+        DiskError: if the disk is full, read-only or forbidden: names file, file system and free space.
     """
     path = Path(path)
     temporary = path.with_name(temporary_name(path.name))
@@ -68,7 +68,7 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     except Exception as error:  # libraries raise what they like when they cannot write
         if problem := disk_problem(error, path):
-            raise MusicrecError(problem) from error
+            raise DiskError(problem) from error
         raise
     finally:
         with suppress(OSError):  # what made the writing fail is the error to report
@@ -158,7 +158,10 @@ def parquet_metadata(path: str | Path) -> dict[str, Any]:
     import pyarrow.parquet as pq  # noqa: PLC0415 (as above)
 
     kept = pq.read_schema(path).metadata or {}
-    return dict(json.loads(kept.get(_PARQUET_KEY, b"{}")))
+    content = json.loads(kept.get(_PARQUET_KEY, b"{}"))
+    if not isinstance(content, dict):
+        raise ValueError(f"the metadata of {path} are no object")
+    return content
 
 
 def parquet_damage(path: Path) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import USER
-from musicrec.errors import MusicrecError
+from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.bars import against_bar, bar_rows
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.controls import controls, no_better
@@ -160,8 +160,10 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
     for run in found:
         try:
             scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap)
-        except (MusicrecError, OSError, ValueError) as error:
-            warnings.append(f"{run.path.name}: {error}")
+        except DiskError:
+            raise
+        except Exception as error:  # files of any program, which must not stop the evaluation of the others
+            warnings.append(f"{run.path.name}: {first_line(error)}")
         else:
             rows += run_rows
     for warning in warnings:

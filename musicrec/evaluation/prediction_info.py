@@ -11,6 +11,7 @@ from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
 
 _FILE_STEM = re.compile(r"[A-Za-z0-9][\w-]*")
+_TYPES: dict[str, type] = {"size": int, "seed": int, "tracks": int, "inputs": dict, "settings": dict}
 # Other files of a workspace end in .csv, too.
 _RESERVED = frozenset(
     {"bars", "chance", "comparison", "controls", "geometry", "seeds", "significance", "trackid_sorted"}
@@ -62,12 +63,17 @@ class PredictionInfo:
             content: what `files.parquet_metadata` returned. Unknown keys are ignored, missing ones keep their defaults.
 
         Raises:
-            MusicrecError: if the table's name cannot be that of a file, or is that of another file of the workspace.
+            MusicrecError: if a value has another type, or the table's name cannot be that of a file, or is that of
+                another file of the workspace.
         """
         if "run" not in content:
             return None
         known = {each.name for each in fields(cls)}
         info = cls(**{key: value for key, value in content.items() if key in known and value is not None})
+        for each in fields(cls):
+            value = getattr(info, each.name)
+            if value is not None and type(value) is not _TYPES.get(each.name, str):
+                raise MusicrecError(f"its metadata are damaged: {each.name} is {str(value)[:40]!r}")
         if info.table is not None and (not _FILE_STEM.fullmatch(info.table) or info.table in _RESERVED):
             raise MusicrecError(f"the comparison table cannot be called {info.table!r}")
         return info
@@ -82,7 +88,8 @@ class PredictionInfo:
     @property
     def splits(self) -> Mapping[str, str] | None:
         """Returns split name to hash of the split files that the run read; None if that is not recorded."""
-        return self.inputs.get("splits")
+        splits = self.inputs.get("splits")
+        return splits if isinstance(splits, Mapping) else None
 
     @property
     def stamp(self) -> dict[str, Any]:

@@ -71,4 +71,13 @@ def record_job(folder: Path | None = None, **facts: Any) -> None:
             return
         folder = Path(HydraConfig.get().runtime.output_dir)
     if os.environ.get("SLURM_PROCID", "0") == "0":  # only rank 0 of a job writes
-        write_json(folder / JOB_FILE, {**(read_json(folder / JOB_FILE) or {}), **facts})
+        write_json(folder / JOB_FILE, {**read_job(folder / JOB_FILE), **facts})
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """Returns the content of a job.json, {} if it is missing or damaged."""
+    try:
+        content = read_json(path)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -21,8 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from musicrec.errors import first_line
-from musicrec.files import read_json
-from musicrec.sweeps.current import JOB_FILE, in_sweep, record_job, slurm_job
+from musicrec.sweeps.current import JOB_FILE, in_sweep, read_job, record_job, slurm_job
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,9 @@ def report(folder: Path, planned: int) -> None:
         folder: `hydra.sweep.dir`.
         planned: number of jobs of the sweep; those that never started left nothing in the folder.
     """
-    records = sorted((read_json(path) for path in folder.glob(f"*/{JOB_FILE}")), key=lambda record: record["number"])
+    found = [read_job(path) for path in folder.glob(f"*/{JOB_FILE}")]
+    whole = [record for record in found if record.keys() >= {"number", "name", "status"}]
+    records = sorted(whole, key=lambda record: int(record["number"]))
     if not records:
         return
     counts = {status: sum(record["status"] == status for record in records) for status in ("finished", "failed")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from musicrec.errors import first_line
 from musicrec.files import write_text
+
+log = logging.getLogger(__name__)
 
 
 class MetricsCsv(Logger):
@@ -77,6 +81,10 @@ class MetricsCsv(Logger):
         """Returns the rows of an earlier attempt up to a step."""
         if before == 0 or not self._path.is_file():
             return {}
-        with self._path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-        return {int(row.pop("step")): row for row in rows if int(row["step"]) < before}
+        try:
+            with self._path.open(encoding="utf-8", newline="") as file:
+                rows = [{name: value for name, value in row.items() if name and value} for row in csv.DictReader(file)]
+            return {int(row.pop("step")): row for row in rows if int(row["step"]) < before}
+        except (ValueError, KeyError, csv.Error) as error:
+            log.warning("%s is damaged (%s); the steps of earlier attempts are lost", self._path, first_line(error))
+            return {}

@@ -151,7 +151,7 @@ def finish_wandb(exit_code: int = 0) -> None:
 
 def _online(settings: dict[str, Any], id_file: Path) -> Logger:
     """Returns the logger of a run that W&B's server knows, or of an offline one if the server does not answer."""
-    known = id_file.read_text().strip() if id_file.is_file() else ""
+    known = id_file.read_text(encoding="utf-8", errors="replace").strip() if id_file.is_file() else ""
     try:
         logger = _started(settings, "online", known or secrets.token_hex(8))
     except Exception as error:

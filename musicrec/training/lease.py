@@ -110,14 +110,14 @@ class Lease:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(BEAT)
-        with self._writing, suppress(TakenOver, OSError):
+        with self._writing, suppress(MusicrecError, OSError):
             if self._record is not None and self._record.owner is not None:
                 self.check()
                 replace(self._record, owner=None).write(self._path)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
-            with self._writing, suppress(TakenOver, OSError):  # a full disk is reported by what needs it
+            with self._writing, suppress(MusicrecError, OSError):  # a full disk is reported by what needs it
                 if self._record is None or self._record.owner is None:
                     return
                 self.check()

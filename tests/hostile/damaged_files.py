@@ -99,7 +99,8 @@ def try_case(world: Path, root: Path, case: tuple[str, str, str], seed: int) -> 
     if outcome.error is not None:
         if "\n" in outcome.error or len(outcome.error) > 1000:
             return f"more than a line: {outcome.error[:300]}"
-        return None if "python" in outcome.error or "=" in outcome.error else f"names no command: {outcome.error}"
+        helps = any(word in outcome.error for word in ("python", "=", "data."))
+        return None if helps else f"names no command: {outcome.error}"
     own = {name: frame for name, frame in expected.items() if name != file}
     if (wrong := differing(root, own)) and not any(path.stem in line or path.name in line for line in outcome.said):
         return f"{', '.join(wrong)} differ and nothing was said"

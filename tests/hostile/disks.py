@@ -88,10 +88,15 @@ def _judge(ended: subprocess.CompletedProcess[str], lost: list[str], root: Path)
         f"a traceback: {said[-600:]}": lambda: "Traceback" in said or "HYDRA_FULL_ERROR" in said,
         f"lost {', '.join(lost)}": lambda: bool(lost),
         f"left {[str(path) for path in root.rglob('.tmp-*')]}": lambda: any(root.rglob(".tmp-*")),
-        f"no line about the disk: {said[-400:]}": lambda: ended.returncode != 0 and "MB free)" not in ended.stderr,
+        f"no line about the disk: {said[-400:]}": lambda: bool(ended.returncode) and not _explained(ended.stderr),
         f"ended with {ended.returncode}": lambda: ended.returncode not in (0, 1),
     }
     return next((problem for problem, holds in conditions.items() if holds()), None)
+
+
+def _explained(said: str) -> bool:
+    """Returns whether a line tells of the disk, or of files that an empty workspace lacks anyway."""
+    return "MB free)" in said or "is missing: make it with" in said
 
 
 def _fill(path: Path) -> None:

@@ -24,6 +24,7 @@ def read_curves(path: Path) -> pd.DataFrame:
     losses = [column for column in _COLORS if column in frame]
     if "epoch" not in frame or not losses:
         return pd.DataFrame()
+    frame = frame[["epoch", *losses]].apply(pd.to_numeric, errors="coerce")
     return frame.dropna(subset=["epoch"]).groupby("epoch")[losses].mean().dropna(how="all")
 
 
