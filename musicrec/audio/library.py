@@ -81,7 +81,8 @@ def scan(audio_dir: str | Path) -> dict[str, Path]:
         log.warning(
             "%s: %d files skipped: same name with a different extension, e.g. %s", root, len(doubles), doubles[0]
         )
-    shown = ", ".join(f"{extension} {count}" for extension, count in others.most_common(_MAX_SHOWN))
+    most = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:_MAX_SHOWN]
+    shown = ", ".join(f"{extension} {count}" for extension, count in most)
     shown = f"{sum(others.values())} files with other extensions and contents: {shown}" if others else ""
     if len(others) > _MAX_SHOWN:
         shown += ", …"

@@ -68,7 +68,7 @@ def test_content_decides_and_what_is_not_taken_is_said(tmp_path: Path, caplog: p
         soundfile.write(tmp_path / name, wave, 8000, format=kind)
     with caplog.at_level(logging.INFO):
         assert list(scan(tmp_path)) == ["01. Song", "a", "c", "d", "e"]
-    assert "not taken: 5 files with other extensions and contents: .jpg 2, .txt 1, none 1, .xyz 1" in caplog.text
+    assert "not taken: 5 files with other extensions and contents: .jpg 2, .txt 1, .xyz 1, none 1" in caplog.text
     with pytest.raises(MusicrecError, match=r"no audio files \(1 files with other extensions and contents: .zip 1\)"):
         touch(tmp_path / "empty", "x.zip")
         scan(tmp_path / "empty")
