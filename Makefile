@@ -23,6 +23,7 @@ demo: setup ## run synthetic music and listeners through all four stages to a co
 	$(PY) extract.py embedding=musicnn
 	$(PY) train.py -m recommender=knn,shallow embedding=musicnn,random
 	$(PY) train.py recommender=shallow embedding=musicnn embedding.shuffle=true
+	$(PY) train.py -m recommender=popularity,ease,elsa
 	$(PY) train.py -m experiment=demo_bert embedding=musicnn,random
 	$(PY) evaluate.py
 

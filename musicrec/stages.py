@@ -46,9 +46,11 @@ def extract(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
     from musicrec.data.interactions import SplitData
+    from musicrec.recommenders.configure import without_unread_embedding
     from musicrec.training.train import train_run
 
     source: DataSource = instantiate(cfg.data)
+    cfg = without_unread_embedding(cfg)
     embedding = _embedding(cfg)
     workspace = _workspace(cfg)
     if source.make_missing:

@@ -1,13 +1,17 @@
-"""experiment=paper and paper_text: the settings of the 2024 study in the chosen recommender and embedding."""
+"""Experiments: paper and paper_text change the chosen recommender and embedding; sequential needs a file alone."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
+from musicrec import stages
 from musicrec.config import config_dir
+from musicrec.training.run_name import run_name
 
 Compose = Callable[..., DictConfig]
 
@@ -91,3 +95,32 @@ def test_a_sweep_goes_over_every_pair(experiment: str) -> None:
     embeddings = params.embedding.split(",")
     assert len(embeddings) == 8
     assert all((config_dir() / "embedding" / f"{name}.yaml").is_file() for name in embeddings)
+
+
+@pytest.mark.parametrize("experiment", ["paper", "paper_text"])
+def test_the_study_keeps_its_initial_weights_and_windows(compose: Compose, experiment: str) -> None:
+    settings = compose(f"experiment={experiment}", "recommender=bert", "embedding=mert").recommender
+    assert (settings.init, settings.window, settings.norm, settings.dropout) == ("bert", "last", "post", 0.1)
+
+
+@pytest.mark.parametrize(("recommender", "dropout"), [("bert", 0.2), ("sasrec", 0.5)])
+def test_sequential_needs_a_file_and_a_recommender(
+    compose: Compose, tmp_path: Path, recommender: str, dropout: float
+) -> None:
+    plays = tmp_path / "toy.txt"
+    plays.write_text(
+        "".join(f"{user} " + " ".join(str((user + step) % 9) for step in range(7)) + "\n" for user in range(9))
+    )
+    cfg = compose(
+        *("data=sequences", f"data.plays={plays}", "experiment=sequential", f"recommender={recommender}"),
+        *("trainer.max_epochs=2", "trainer.accelerator=cpu", "logger=none"),
+    )
+    chosen = cfg.recommender
+    assert (chosen.max_seq_len, chosen.hidden_size, chosen.head, chosen.dropout) == (50, 64, "tied", dropout)
+    assert (chosen.init, chosen.norm, chosen.window, cfg.monitor) == ("xavier", "pre", "random", "val/ndcg@10")
+    assert not cfg.scheduler
+    assert stages.train(cfg) is not None
+    name = run_name(cfg)
+    assert name.startswith(f"{recommender}_max_seq_len-50")
+    predictions = pd.read_parquet(tmp_path / "workspace" / "preds" / f"{name}.pqt")
+    assert set(predictions["split"]) == {"val", "test"}

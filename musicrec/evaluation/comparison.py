@@ -12,6 +12,7 @@ import pandas as pd
 
 from musicrec.columns import TRACK, USER
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.bars import against_bar, bar_rows
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.controls import controls, no_better
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
@@ -42,9 +43,12 @@ class Comparison:
             NDCG, Size, and whether a table shows the run.
         titles: table (cosine, shallow, …) to title, the table with the best NDCG first.
         tables: file stem (the table's name; with _{split} appended for further test splits) to a frame with index
-            embedding, the five metrics (test means) and Size, the best NDCG first.
+            embedding, the five metrics (test means) and Size, the best NDCG first; recommenders without audio are rows
+            of every table.
         significance: one row per pair of embeddings shown in one table, for every split and metric
             (`significance.pairwise`, corrected within each).
+        bars: one row per embedding shown in a table, split and metric: its paired test against the table's bar, the
+            best recommender without audio (`bars.against_bar`).
         seeds: one row per setting and test split (`seed_means`).
         controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
@@ -59,6 +63,7 @@ class Comparison:
     titles: dict[str, str]
     tables: dict[str, pd.DataFrame]
     significance: pd.DataFrame
+    bars: pd.DataFrame
     seeds: pd.DataFrame
     controls: pd.DataFrame
     diversity_space: str | None = None
@@ -80,6 +85,15 @@ class Comparison:
         Their names (the embedding, or the recommender if it reads none) are in a column `row`.
         """
         return shown_rows(self.results, table, split or self.splits[0])
+
+    def bar_rows(self, table: str | None = None, split: str | None = None) -> pd.DataFrame:
+        """Returns the rows of `results` of recommenders without audio, those of `table` left out; the bar first."""
+        return bar_rows(self.results, table, split or self.splits[0])
+
+    def title(self, run: str) -> str:
+        """Returns what the recommender of a run is called."""
+        info = self.runs[run].info
+        return info.title or info.recommender
 
     def per_user(self, table: str, split: str | None = None, metric: str | None = None) -> dict[str, np.ndarray]:
         """Returns row name to (users,) scores of the runs that a table shows; the same users in the same order."""
@@ -159,6 +173,7 @@ def compare(workspace: Workspace, k: int, *, bootstrap: int = 0, diversity: str 
         titles={table: found.families.title(table, _recommenders(results, table)) for table in order},
         tables=_tables(results, order, splits, k),
         significance=_significance(results, order, scores, splits, k),
+        bars=against_bar(results, order, scores, splits, k),
         seeds=seed_means(results, runs, metric_columns(k)),
         controls=controls(runs, scores),
         diversity_space=beyond.space if beyond else None,
@@ -206,12 +221,15 @@ def _stem(table: str, split: str, splits: Sequence[str]) -> str:
 
 
 def _tables(results: pd.DataFrame, order: Sequence[str], splits: Sequence[str], k: int) -> dict[str, pd.DataFrame]:
-    """Returns file stem to the frame of a comparison table."""
+    """Returns file stem to the frame of a comparison table, the recommenders without audio among its rows."""
     tables = {}
     for split in splits:
         for table in order:
             rows = shown_rows(results, table, split)
             if len(rows):
+                rows = pd.concat([rows, bar_rows(results, table, split)]).sort_values(
+                    f"NDCG@{k}", ascending=False, kind="stable"
+                )
                 columns = rows.set_index("row")[[*metric_columns(k), "Size"]]
                 tables[_stem(table, split, splits)] = columns.rename_axis("embedding")
     return tables
@@ -235,8 +253,13 @@ def _significance(
 
 
 def _write(workspace: Workspace, comparison: Comparison) -> None:
-    """Writes comparison.csv, significance.csv, seeds.csv, controls.csv, the tables; warns of tables without a run."""
-    whole = {"comparison": comparison.results, "significance": comparison.significance, "seeds": comparison.seeds}
+    """Writes comparison.csv, significance.csv, bars.csv, … and the tables; warns of tables without a run."""
+    whole = {
+        "comparison": comparison.results,
+        "significance": comparison.significance,
+        "bars": comparison.bars,
+        "seeds": comparison.seeds,
+    }
     if len(comparison.controls):
         whole["controls"] = comparison.controls
     else:

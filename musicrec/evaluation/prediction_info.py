@@ -12,7 +12,7 @@ from musicrec.errors import MusicrecError
 
 _FILE_STEM = re.compile(r"[A-Za-z0-9][\w-]*")
 # Other files of a workspace end in .csv, too.
-_RESERVED = frozenset({"comparison", "controls", "geometry", "seeds", "significance", "trackid_sorted"})
+_RESERVED = frozenset({"bars", "comparison", "controls", "geometry", "seeds", "significance", "trackid_sorted"})
 
 
 @dataclass(frozen=True)

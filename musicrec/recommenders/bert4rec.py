@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
-import torch
 
-from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.batches.base import BatchSource
-from musicrec.data.batches.sequences import MaskedBatch, MaskedSource, NextSource, Sequences
-from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
-from musicrec.recommenders.histories import held_out, history_rows
-from musicrec.recommenders.networks.embedding_table import EmbeddingTable
-from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
-from musicrec.recommenders.networks.transformer import INIT_STD, SequenceTransformer
-from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.data.batches.sequences import MaskedSource, Sequences
+from musicrec.recommenders.base import Inputs, check
+from musicrec.recommenders.sequential import SequenceRecommender
 
 log = logging.getLogger(__name__)
 
 # Held-out rows a user needs for the masked validation loss (the study's choice).
 _MIN_VAL_ROWS = 10
-# Sequences encoded at once for prediction.
-_PREDICT_BATCH = 256
 
 
-class BERT4Rec(VectorRecommender, TrainedRecommender):
+class BERT4Rec(SequenceRecommender):
     """Transformer over the user's tracks in order of time, trained to guess masked ones; cross-entropy.
 
     Sun et al., "BERT4Rec" (CIKM 2019, arXiv 1904.06690), over pretrained audio embeddings as in "Comparative Analysis
@@ -38,9 +28,11 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
     at a mask appended to their training history.
 
     Args:
-        inputs: split, item embeddings, seed and training settings. If the embedding is trainable, items are learnt
-            whatever `item_freeze` says, and the embedding is brought to the scale of BERT's initial weights.
+        inputs: split, item embeddings if there are any (else a vector per track is learnt), seed and training settings.
+            If the embedding is trainable, items are learnt whatever `item_freeze` says, and the embedding is brought to
+            the scale of BERT's initial weights.
         max_seq_len: the last so many tracks of a history are used.
+        window: of a longer history train on the `last` tracks, or in each epoch on a `random` stretch of it.
         mlm_probability: of masking a position.
         batch_size: sequences per step.
         num_hidden_layers: transformer layers.
@@ -53,6 +45,7 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         predict_len: length of the input for prediction, its mask included; max_seq_len by default (the paper: 50).
         dropout: of vectors and attention.
         norm: layer normalisation `post` (BERT) or `pre` each sublayer.
+        init: initial weights of the layers: `bert`, with std 0.02 at any size (the released code), or `xavier`.
         softmax: training loss over the `full` catalogue (exact, in blocks) or against `sampled` items; `val/loss` is
             always over the full one.
         softmax_samples: items drawn per step by `softmax: sampled`.
@@ -61,12 +54,14 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
 
     table = "bert"
     title = "BERT4Rec"
+    causal = False
 
     def __init__(
         self,
         inputs: Inputs,
         *,
         max_seq_len: int = 200,
+        window: str = "last",
         mlm_probability: float = 0.2,
         batch_size: int = 128,
         num_hidden_layers: int = 2,
@@ -78,146 +73,57 @@ class BERT4Rec(VectorRecommender, TrainedRecommender):
         predict_len: int | None = None,
         dropout: float = 0.1,
         norm: str = "post",
+        init: str = "bert",
         softmax: str = "full",
         softmax_samples: int = 4096,
         search: str = "auto",
     ):
-        super().__init__(inputs, search=search)
-        dim = self.embeddings.shape[1]
-        size = dim if hidden_size == "same" else hidden_size
-        check("hidden_size", hidden_size, isinstance(size, int) and size >= 1, "a positive number or same")
-        check(
-            "num_attention_heads",
-            num_attention_heads,
-            num_attention_heads >= 1 and int(size) % num_attention_heads == 0,
-            f"a divisor of the hidden size {size}",
+        super().__init__(
+            inputs,
+            max_seq_len=max_seq_len,
+            window=window,
+            batch_size=batch_size,
+            num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            head=head,
+            item_freeze=item_freeze,
+            predict_len=predict_len,
+            dropout=dropout,
+            norm=norm,
+            init=init,
+            sampled=softmax == "sampled",
+            samples=softmax_samples,
+            search=search,
         )
-        check("max_seq_len", max_seq_len, max_seq_len >= 2, "2 or more")
         check("mlm_probability", mlm_probability, 0 < mlm_probability <= 1, "above 0 and at most 1")
-        check("batch_size", batch_size, batch_size >= 1, "1 or more")
-        check("num_hidden_layers", num_hidden_layers, num_hidden_layers >= 1, "1 or more")
-        check("intermediate_size", intermediate_size, intermediate_size >= 1, "1 or more")
-        check("head", head, head in ("linear", "tied"), "linear or tied")
         check("softmax", softmax, softmax in ("full", "sampled"), "full or sampled")
         check("softmax_samples", softmax_samples, softmax_samples >= 1, "1 or more")
-        check("norm", norm, norm in ("post", "pre"), "post or pre")
-        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
-        longest = max_seq_len if predict_len is None else predict_len
-        check("predict_len", predict_len, 2 <= longest <= max_seq_len, f"between 2 and max_seq_len = {max_seq_len}")
-        self.max_seq_len = max_seq_len
         self.mlm_probability = mlm_probability
-        self.batch_size = batch_size
-        self.predict_len = longest
-        self.softmax = softmax
-        self.softmax_samples = softmax_samples
-        frozen = item_freeze and not inputs.embedding_trainable
-        vectors = torch.from_numpy(self.embeddings.copy())
-        project = hidden_size != "same" and (frozen or int(size) != dim)
-        if inputs.embedding_trainable and float(vectors.std()) > 0:
-            vectors *= INIT_STD / vectors.std()
-        elif frozen and project:
-            vectors = standardised(vectors)
-        with self.seeded():
-            self.net = SequenceTransformer(
-                EmbeddingTable(vectors, frozen),
-                hidden_size=int(size),
-                project=project,
-                layers=num_hidden_layers,
-                heads=num_attention_heads,
-                intermediate_size=intermediate_size,
-                max_seq_len=max_seq_len,
-                dropout=dropout,
-                head=head,
-                norm=norm,
-            )
-        # Tracks nobody played (cold ones) are candidates, but not wrong answers in training.
-        self.outputs: torch.Tensor | None
-        played = np.flatnonzero(np.bincount(self.item_index[inputs.data.train.items]))
-        outputs = torch.from_numpy(played) if len(played) < len(self.candidates) else None
-        self.register_buffer("outputs", outputs, persistent=False)
 
-    def sources(self) -> tuple[BatchSource, BatchSource | None]:
-        """Returns masked sequences of train, and what `val/loss` is computed from."""
-        train = self.data.train
-        active = np.flatnonzero(np.diff(train.offsets))
-        options: dict[str, Any] = {
-            "max_seq_len": self.max_seq_len,
-            "mlm_probability": self.mlm_probability,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-        }
-        source = MaskedSource(self._sequences(train, active), shuffle=True, **options)
-        users, frame = held_out(self.data.truth["val"], train, self.item_index)
-        order = np.lexsort((frame[TRACK].to_numpy(), frame[TIMESTAMP].to_numpy(), users))
-        users, items = users[order], self.item_index[frame[TRACK].to_numpy(np.int64)[order]]
-        distinct, first, counts = np.unique(users, return_index=True, return_counts=True)
-        if (counts >= _MIN_VAL_ROWS).any():
-            long = np.repeat(counts >= _MIN_VAL_ROWS, counts)
-            offsets = np.concatenate([[0], np.cumsum(counts[counts >= _MIN_VAL_ROWS])])
-            return source, MaskedSource(Sequences(items[long], offsets), shuffle=False, **options)
-        usable = np.isin(distinct, active)
-        if usable.any():
+    def train_source(self) -> BatchSource:
+        """Returns masked training histories."""
+        return self._masked(self.active_sequences(), shuffle=True, window=self.window)
+
+    def val_source(self, users: np.ndarray, offsets: np.ndarray, items: np.ndarray) -> BatchSource | None:
+        """Returns the masked held-out tracks of users with many, else what follows the users' histories."""
+        counts = np.diff(offsets)
+        many = counts >= _MIN_VAL_ROWS
+        if many.any():
+            rows = items[np.repeat(many, counts)]
+            return self._masked(Sequences(rows, np.concatenate([[0], np.cumsum(counts[many])])), shuffle=False)
+        if len(users):
             log.info("no validation user has %d held-out tracks: val/loss is that of the next track", _MIN_VAL_ROWS)
-            return source, NextSource(
-                self._sequences(train, distinct[usable]),
-                items[first[usable]],
-                max_seq_len=self.max_seq_len,
-                batch_size=self.batch_size,
-            )
-        log.warning("there are no validation users: the training loss decides when to stop")
-        return source, None
+        return super().val_source(users, offsets, items)
 
-    def _sequences(self, history: Interactions, users: np.ndarray) -> Sequences:
-        """Returns the tracks of these users in order of (timestamp, track), those that are no candidates left out."""
-        offsets, rows = history_rows(history, users)
-        items = self.item_index[history.items[rows]]
-        kept = np.concatenate([[0], np.cumsum(items >= 0)])
-        return Sequences(items[items >= 0], kept[offsets])
-
-    def loss(self, batch: MaskedBatch) -> tuple[torch.Tensor, int]:
-        """Returns the cross-entropy at the masked positions and their number."""
-        if self.training and self.softmax == "sampled":
-            return self._sampled_loss(batch), len(batch.targets)
-        states, weight, bias = self.net.states_and_outputs(batch.tokens, batch.masked, self.outputs)
-        targets = batch.targets if self.outputs is None else torch.searchsorted(self.outputs, batch.targets)
-        return cross_entropy(states, weight, bias, targets), len(targets)
-
-    def _sampled_loss(self, batch: MaskedBatch) -> torch.Tensor:
-        states = self.net.encode(batch.tokens, batch.masked)
-        size = len(self.candidates) if self.outputs is None else len(self.outputs)
-        drawn = torch.randint(size, (self.softmax_samples,), device=states.device)
-        if self.outputs is not None:
-            drawn = self.outputs[drawn]
-        return sampled_cross_entropy(states, batch.targets, drawn, size, self.net.output_rows)
-
-    def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
-        """Returns the states at a mask after the histories; with a bias, also a 1 that it is multiplied by."""
-        sequences = self._sequences(history, users).to(self.home)
-        # Sequences of similar length go together, so that little is padded.
-        order = torch.argsort(sequences.lengths, stable=True)
-        size = self.net.positions.shape[1]
-        states = torch.empty((len(users), size), device=self.home)
-        for which in order.split(_PREDICT_BATCH) if len(users) else ():
-            tokens, masks = sequences.with_mask_at_end(which, self.predict_len)
-            rows = torch.arange(len(which), device=self.home)
-            states[which] = self.net.encode(tokens, rows * tokens.shape[1] + masks).float()
-        if self.net.output_vectors()[1] is not None:
-            states = torch.cat([states, torch.ones_like(states[:, :1])], dim=1)
-        return states
-
-    def encode_items(self) -> torch.Tensor:
-        """Returns the output vectors, the bias (if there is one) as a further dimension."""
-        weight, bias = self.net.output_vectors()
-        return (weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)).float()
-
-
-def standardised(vectors: torch.Tensor) -> torch.Tensor:
-    """Returns (items, dim) with mean 0 and equal spread in every dimension and a mean square length of 1.
-
-    The projection that follows can undo it, so the network expresses the same; but then its initial outputs have the
-    scale of BERT's initial vectors, whatever the units of the embedding are, and training starts at once.
-    """
-    centred = vectors - vectors.mean(dim=0)
-    spread = centred.square().mean(dim=0).sqrt()
-    scaled = torch.where(spread > 1e-6 * spread.max(), centred / spread, 0)
-    return scaled / max(1, int((spread > 1e-6 * spread.max()).sum())) ** 0.5
+    def _masked(self, sequences: Sequences, shuffle: bool, window: str = "last") -> MaskedSource:
+        return MaskedSource(
+            sequences,
+            max_seq_len=self.max_seq_len,
+            mlm_probability=self.mlm_probability,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            window=window,
+        )

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from musicrec.config import option
 from musicrec.errors import MusicrecError, demand
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
@@ -40,6 +41,19 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
         )
     made: Recommender = instantiate({"_target_": node._target_, "_partial_": True, **arguments})(inputs=inputs)
     return made
+
+
+def without_unread_embedding(cfg: DictConfig) -> DictConfig:
+    """Returns the configuration with `embedding=none` if its recommender reads no embedding; else as it is.
+
+    So the run of a recommender without audio is the same whichever embedding is chosen, and a sweep over embeddings
+    makes it once.
+    """
+    if getattr(get_class(cfg.recommender._target_), "needs", "audio") != "nothing":
+        return cfg
+    copy = cfg.copy()
+    copy.embedding = option("embedding", "none")
+    return copy
 
 
 def training_settings(cfg: DictConfig) -> Training:

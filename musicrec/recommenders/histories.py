@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from musicrec.columns import TRACK, USER
+from musicrec.data.batches.sequences import Sequences
 from musicrec.data.interactions import Interactions
 
 
@@ -36,6 +37,20 @@ def mean_of_items(vectors: np.ndarray, item_index: np.ndarray, history: Interact
     played.data[:] = 1  # a pair that occurs twice was summed
     sums = np.asarray(played @ vectors.astype(np.float64))
     return (sums / np.maximum(np.diff(played.indptr), 1)[:, None]).astype(np.float32)
+
+
+def item_sequences(history: Interactions, users: np.ndarray, item_index: np.ndarray) -> Sequences:
+    """Returns the items of these users in order of (timestamp, track), without tracks whose index is -1.
+
+    Args:
+        history: who played what.
+        users: (users,) indices in user_ids.
+        item_index: (tracks,) the item that each track is.
+    """
+    offsets, rows = history_rows(history, users)
+    items = item_index[history.items[rows]]
+    kept = np.concatenate([[0], np.cumsum(items >= 0)])
+    return Sequences(items[items >= 0], kept[offsets])
 
 
 def held_out(frame: pd.DataFrame, history: Interactions, item_index: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:

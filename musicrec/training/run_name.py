@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from musicrec.config import option
 from musicrec.embeddings.tables.vector_options import VectorOptions, names
+from musicrec.recommenders.configure import without_unread_embedding
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,11 +36,13 @@ _WITHOUT_EFFECT = {
 }
 # Callbacks that watch and save without changing what is computed.
 _WATCHING = {"last_checkpoint", "preemption", "learning_rate", "progress"}
+NO_EMBEDDING = "none"  # conf/embedding/none.yaml
 _LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
     """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved."""
+    cfg = without_unread_embedding(cfg)
     chosen: dict[str, Any] = {"seed": cfg.seed, "top_k": cfg.eval.top_k}
     for group, ignored in _WITHOUT_EFFECT.items():
         values = OmegaConf.to_container(cfg[group], resolve=True)
@@ -62,7 +65,7 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     """Returns `run_name` if given, else e.g. `bert_mert_max_seq_len-50_s0_3f2a91bc`.
 
     The readable part lists what differs from the defaults of the recommender and the embedding; the hash at the end
-    covers every setting.
+    covers every setting. A run that reads no embedding names none: `elsa_s0_91bc3f2a`.
 
     Args:
         cfg: the composed configuration.
@@ -70,9 +73,11 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     """
     if cfg.run_name:
         return str(cfg.run_name)
+    cfg = without_unread_embedding(cfg)
     chosen = settings(cfg) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    parts = [str(cfg.recommender.name), str(cfg.embedding.name), *VectorOptions.of(chosen["embedding"]).words()]
+    parts = [name for name in (str(cfg.recommender.name), str(cfg.embedding.name)) if name != NO_EMBEDDING]
+    parts += VectorOptions.of(chosen["embedding"]).words()
     for group in ("recommender", "embedding"):
         defaults = option(group, str(cfg[group].name))
         for key, value in chosen[group].items():

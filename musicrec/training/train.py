@@ -103,7 +103,13 @@ def train_run(
         log.info("%s", run.name)
     with quiet_lightning():
         pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
-        given = Inputs(data, vectors, embedding.trainable, seed=int(cfg.seed), training=training_settings(cfg))
+        given = Inputs(
+            data,
+            vectors if vectors.shape[1] else None,
+            embedding.trainable,
+            seed=int(cfg.seed),
+            training=training_settings(cfg),
+        )
         model = make_recommender(cfg.recommender, given)
         with opened(cfg.logger if main else {}, _described(cfg, data, vectors)) as loggers:
             result = fit(cfg, run, model, loggers.opened, resume=record.resumes)
@@ -205,8 +211,8 @@ def _metadata(
         recommender=run.recommender,
         table=model.table,
         title=model.title,
-        embedding=embedding.name,
-        size=int(size),
+        embedding=embedding.name if size else "",
+        size=int(size) or None,
         seed=int(cfg.seed),
         sweep=sweep(),
         inputs=run.inputs,

@@ -18,9 +18,11 @@ from musicrec.data.batches.base import BatchKey
 from musicrec.data.batches.sequences import MASK, PAD, MaskedBatch, MaskedSource, NextSource
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.bert4rec import BERT4Rec, standardised
+from musicrec.recommenders.bert4rec import BERT4Rec
+from musicrec.recommenders.histories import item_sequences
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.transformer import EncoderLayer, Layout, SequenceTransformer
+from musicrec.recommenders.sequential import standardised
 from tests.recommenders.conftest import VAL, made, rows
 
 CPU = torch.device("cpu")
@@ -67,6 +69,7 @@ def test_input_is_projected_item_plus_position_normalised() -> None:
     for row in TOKENS.tolist():
         for position, token in enumerate(row):
             if token != PAD:
+                assert net.mask is not None
                 vector = (
                     net.mask if token == MASK else net.projection.weight @ net.items.weight[token] + net.projection.bias
                 )
@@ -150,7 +153,7 @@ def test_items_are_projected_once_or_only_where_used() -> None:
 
 def test_sequence_is_in_order_of_time_then_track(ten_rows: SplitData, plane: np.ndarray) -> None:
     model = made(BERT4Rec, ten_rows, plane, **SMALL)
-    sequences = model._sequences(ten_rows.train, np.arange(4))
+    sequences = item_sequences(ten_rows.train, np.arange(4), model.item_index)
     padded = sequences.padded(torch.arange(4), 12)
     # User 20 played 3 and 4 on the same day: lower track first; 2 a day later.
     assert padded.tolist() == [[0, 1, 2], [3, 4, 2], [4, 0, 5], [3, PAD, PAD]]

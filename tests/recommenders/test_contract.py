@@ -14,10 +14,13 @@ from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs, ScoreRecommender
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.knn import KNN
+from musicrec.recommenders.sasrec import SASRec
 from musicrec.recommenders.shallow import Shallow
 from tests.recommenders.contract import Make, assert_recommender_contract, inputs
 
 BERT = partial(BERT4Rec, hidden_size=8, intermediate_size=12, max_seq_len=15, batch_size=16)
+
+SAS = partial(SASRec, hidden_size=8, intermediate_size=12, max_seq_len=15, batch_size=16)
 
 
 class Product(ScoreRecommender):
@@ -39,6 +42,11 @@ class Product(ScoreRecommender):
         pytest.param(partial(Shallow, hidden_dim=0, item_freeze=False, sample="user"), id="shallow-items"),
         pytest.param(BERT, id="bert"),
         pytest.param(partial(BERT, head="tied", softmax="sampled", softmax_samples=20), id="bert-tied"),
+        pytest.param(partial(BERT, init="xavier", window="random", max_seq_len=6), id="bert-window"),
+        pytest.param(SAS, id="sasrec"),
+        pytest.param(partial(SAS, head="tied", loss="sampled", samples=20, norm="post"), id="sasrec-sampled"),
+        pytest.param(partial(SAS, head="tied", loss="binary", max_seq_len=6), id="sasrec-binary"),
+        pytest.param(partial(SAS, loss="binary", item_freeze=False), id="sasrec-items"),
     ],
 )
 def test_contract(make: Make, tmp_path: Path) -> None:
@@ -51,7 +59,7 @@ def test_scores_give_the_lists_of_vectors() -> None:
     np.testing.assert_allclose(by_score[1], by_vector[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [KNN, Shallow, BERT])
+@pytest.mark.parametrize("make", [KNN, Shallow])
 def test_an_embedding_that_is_needed_is_asked_for(make: Make) -> None:
     with pytest.raises(MusicrecError, match="needs an embedding: choose one, embedding=musicnn"):
         make(inputs(item_embeddings=None))

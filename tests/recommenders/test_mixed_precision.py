@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from musicrec.data.interactions import SplitData
 from musicrec.recommenders.bert4rec import BERT4Rec
+from musicrec.recommenders.sasrec import SASRec
 from musicrec.recommenders.shallow import Shallow
 from musicrec.recommenders.trained import TrainedRecommender
 from tests.recommenders.conftest import made
@@ -20,6 +21,9 @@ from tests.recommenders.conftest import made
         (Shallow, {"batch_size": 16, "hidden_dim": 0}),
         (BERT4Rec, {"hidden_size": 16, "max_seq_len": 20}),
         (BERT4Rec, {"hidden_size": 16, "max_seq_len": 20, "head": "tied", "softmax": "sampled"}),
+        (SASRec, {"hidden_size": 16, "max_seq_len": 20}),
+        (SASRec, {"hidden_size": 16, "max_seq_len": 20, "head": "tied", "loss": "sampled"}),
+        (SASRec, {"hidden_size": 16, "max_seq_len": 20, "head": "tied", "loss": "binary"}),
     ],
 )
 def test_half_precision_trains_much_the_same(

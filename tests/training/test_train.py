@@ -1,6 +1,7 @@
 """train.py's orchestration on a workspace of four users and seven tracks."""
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,3 +195,60 @@ def test_a_transformed_run_is_another_run_that_says_what_was_done(
     assert first["inputs"] == second["inputs"]  # of the stored embedding: both read the same
     stages.evaluate(plain)
     assert set(pd.read_csv(tiny_workspace / "cosine.csv").embedding) == {"random", "random zscore pca2 shuffled"}
+
+
+@pytest.mark.parametrize("recommender", ["popularity", "itemknn", "ials", "ease", "elsa"])
+def test_a_recommender_without_audio_reads_no_embedding(
+    compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture, recommender: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    # musicnn, the default, has not been extracted: nothing reads it.
+    base = ("data=custom", "trainer=cpu", "logger=csv", "eval.k=2", f"recommender={recommender}")
+    cfg = compose(*base)
+    score = stages.train(cfg)
+    name = run_name(cfg)
+    assert re.fullmatch(rf"{recommender}_s0_[0-9a-f]{{8}}", name)
+    info = parquet_metadata(tiny_workspace / "preds" / f"{name}.pqt")
+    assert (info["table"], info["embedding"], info.get("size")) == ("baselines", "", None)
+    assert OmegaConf.load(tiny_workspace / "runs" / name / "config.yaml").embedding.name == "none"
+    for embedding in ("random", "none"):
+        caplog.clear()
+        again = compose(*base, f"embedding={embedding}")
+        assert run_name(again) == name
+        assert stages.train(again) == score
+        assert f"{name} is already finished" in caplog.text
+    assert len(list((tiny_workspace / "preds").glob("*.pqt"))) == 1
+
+
+def test_no_embedding_is_refused_where_one_is_needed(compose: Callable[..., DictConfig], tiny_workspace: Path) -> None:
+    with pytest.raises(MusicrecError, match="KNN needs an embedding: choose one, embedding=musicnn"):
+        stages.train(compose("data=custom", "embedding=none"))
+    with pytest.raises(MusicrecError, match="embedding=none has no vectors: there is nothing to extract"):
+        stages.extract(compose("data=custom", "embedding=none"))
+
+
+@pytest.mark.parametrize("recommender", ["popularity", "elsa"])
+def test_a_cold_split_gives_recommenders_without_audio_no_cold_track(
+    compose: Callable[..., DictConfig], tiny_workspace: Path, recommender: str
+) -> None:
+    data = tiny_workspace / "data"
+    pairs = pd.read_parquet(data / "test.pqt")
+    metadata = parquet_metadata(data / "train.pqt")
+    metadata["settings"] = {**metadata["settings"], "split": "hot_cold"}
+    cold = pairs.assign(track_id=6)
+    train = pd.read_parquet(data / "train.pqt")
+    for name, frame in {
+        "train": train[train.track_id != 6],
+        "val": pd.read_parquet(data / "val.pqt"),
+        "hot_test": pairs[pairs.track_id != 6],
+        "cold_test": cold,
+    }.items():
+        write_parquet(frame, data / f"{name}.pqt", metadata)
+    (data / "test.pqt").unlink()
+    cfg = compose("data=custom", "trainer=cpu", "logger=csv", "eval.k=2", f"recommender={recommender}")
+    stages.train(cfg)
+    predictions = pd.read_parquet(tiny_workspace / "preds" / f"{run_name(cfg)}.pqt")
+    hot = predictions[predictions.item_id != 6].groupby("user_id")["rank"].max()
+    cold_rows = predictions[predictions.item_id == 6]
+    assert (cold_rows["rank"] > cold_rows.user_id.map(hot)).all()
+    assert len(hot) > 0

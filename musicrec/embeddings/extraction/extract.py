@@ -76,6 +76,8 @@ def _write_vectors(embedding: Embedding, workspace: Workspace, tracks: TrackInde
     start = time.perf_counter()
     path = workspace.embedding(embedding.name)
     vectors = embedding.table(workspace, tracks)
+    if not vectors.shape[1]:
+        raise MusicrecError(f"embedding={embedding.name} has no vectors: there is nothing to extract")
     sha256 = embedding.checkpoint_hash()
     if not overwrite:
         _check_stored(embedding, workspace, tracks, sha256)

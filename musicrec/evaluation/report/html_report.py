@@ -13,12 +13,13 @@ import pandas as pd
 
 from musicrec.columns import SPLIT, TRACK, USER
 from musicrec.data.split_files import PAIR, read_split
+from musicrec.evaluation.bars import sentence
 from musicrec.evaluation.beyond_accuracy import beyond_columns
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
-from musicrec.evaluation.report.tables import Cell, cells, legend
+from musicrec.evaluation.report.tables import Cell, bar_cells, cells, legend
 from musicrec.evaluation.report.template import render
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
@@ -102,7 +103,7 @@ def _users(comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison) -> dict[str, str]:
-    """Returns title of a recommender to a sentence: its best embedding, and which others are as good."""
+    """Returns title of a recommender to a sentence: its best embedding, which others are as good, and the bar."""
     lines: dict[str, str] = {}
     for table, title in comparison.titles.items():
         rows = list(cells(comparison, table))
@@ -118,8 +119,20 @@ def _headline(comparison: Comparison) -> dict[str, str]:
             line += "; all others are significantly worse"
         if names[best] != best:
             line += f". † {best} is not better than its own vectors shuffled: nothing it knows of the music is used"
+        if against := _against_bar(comparison, table, best):
+            line += f"; {against}"
         lines[title] = line
     return lines
+
+
+def _against_bar(comparison: Comparison, table: str, row: str) -> str:
+    """Returns how a row of a table compares with the best recommender without audio; empty if there is none."""
+    tests = comparison.bars[(comparison.bars["table"] == table) & (comparison.bars["embedding"] == row)]
+    tests = tests[(tests["split"] == comparison.splits[0]) & (tests["metric"] == comparison.ndcg)]
+    if tests.empty:
+        return ""
+    test = tests.iloc[0]
+    return sentence(comparison.title(test["bar"]), test["gain"], test["p_t"])
 
 
 def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str, table: str, split: str) -> Section:
@@ -130,12 +143,17 @@ def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str,
         [_link(runs[embedding], names[embedding]), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
         for embedding, row_cells, size in cells(comparison, table, split)
     ]
+    bars = comparison.bar_rows(table, split)["run"]
+    rows += [
+        [_link(run, name), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        for run, (name, row_cells, size) in zip(bars, bar_cells(comparison, table, split), strict=True)
+    ]
     title = comparison.titles[table]
     return Section(
         stem,
         title if len(comparison.splits) == 1 else f"{title} · {split}",
         Grid(["embedding", *_metrics(comparison), "Size"], rows),
-        note=legend(),
+        note=legend(bar=len(bars) > 0),
         images=_images(plots, [f"{kind}_{stem}" for kind in ("bars", "pairs", "ranks")]),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import pandas as pd
 from rich.console import Console
@@ -56,11 +57,19 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
         yield str(row["row"]), row_cells, _size(row["Size"])
 
 
-def legend() -> str:
-    """Returns the explanation of the marks of `markdown` and `latex`."""
+def bar_cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
+    """Yields what `cells` does of the recommenders without audio, the best on val first; without marks."""
+    for row in comparison.bar_rows(table, split).to_dict("records"):
+        row_cells = [Cell(row[metric], row[f"{metric} conf"]) for metric in comparison.metrics]
+        yield f"{comparison.title(row['run'])} (no audio)", row_cells, _size(row["Size"])
+
+
+def legend(bar: bool = False) -> str:
+    """Returns the explanation of the marks of `markdown` and `latex`; `bar`: whether there are rows without audio."""
     return (
         f"Mean over users ± half-width of its 95 % interval; best in bold; ‡ significantly worse than the best; "
         f"† after a name: not better than shuffled (paired t tests, Holm-corrected, p < {ALPHA})."
+        + (" Recommenders without audio are the bar to pass; they have no marks." if bar else "")
     )
 
 
@@ -69,12 +78,12 @@ def markdown(comparison: Comparison, table: str, split: str | None = None) -> st
     header = ["embedding", *comparison.metrics, "Size"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     titles = comparison.row_titles(table, split)
-    for embedding, row_cells, size in cells(comparison, table, split):
+    for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = [
             f"**{cell.text()}**" if cell.best else cell.text() + (" ‡" if cell.worse else "") for cell in row_cells
         ]
-        lines.append([titles[embedding].replace("|", "\\|"), *numbers, size])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{legend()}\n"
+        lines.append([titles.get(embedding, embedding).replace("|", "\\|"), *numbers, size])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{_legend(comparison, table, split)}\n"
 
 
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
@@ -82,16 +91,17 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
     split = split or comparison.splits[0]
     header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics, "Size"))
     lines, titles = [], comparison.row_titles(table, split)
-    for embedding, row_cells, size in cells(comparison, table, split):
+    for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = []
         for cell in row_cells:
             text = cell.text().replace(" ± ", r" \pm ")
             numbers.append(
                 rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\ddagger$" if cell.worse else "$")
             )
-        lines.append(" & ".join([_marked(titles[embedding]), *numbers, size]) + r" \\")
+        lines.append(" & ".join([_marked(titles.get(embedding, embedding)), *numbers, size]) + r" \\")
     body = "\n".join(lines)
-    caption = _marked(f"{comparison.titles[table]} ({split}). {legend()}").replace("±", r"$\pm$")
+    caption = _marked(f"{comparison.titles[table]} ({split}). {_legend(comparison, table, split)}")
+    caption = caption.replace("±", r"$\pm$")
     label = f"tab:{table}-{split}".replace("_", "-")
     return rf"""% needs \usepackage{{booktabs}}
 \begin{{table}}
@@ -161,14 +171,23 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
     grid.add_column("Size", justify="right")
     if table:
         titles = comparison.row_titles(table, split)
-        for embedding, row_cells, size in cells(comparison, table, split):
+        for embedding, row_cells, size in _all_cells(comparison, table, split):
             numbers = [f"[bold]{cell.text()}[/bold]" if cell.best else cell.text() for cell in row_cells]
-            grid.add_row(escape(titles[embedding]), *numbers, size)
+            grid.add_row(escape(titles.get(embedding, embedding)), *numbers, size)
     else:
         for row in rows.to_dict("records"):
             numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics]
             grid.add_row(escape(row["run"]), *numbers, _size(row["Size"]))
     return grid
+
+
+def _legend(comparison: Comparison, table: str, split: str | None) -> str:
+    return legend(bar=len(comparison.bar_rows(table, split)) > 0)
+
+
+def _all_cells(comparison: Comparison, table: str, split: str | None) -> Iterator[tuple[str, list[Cell], str]]:
+    """Yields the rows of a table: the embeddings, then the recommenders without audio."""
+    return chain(cells(comparison, table, split), bar_cells(comparison, table, split))
 
 
 def _size(size: object) -> str:

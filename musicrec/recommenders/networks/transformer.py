@@ -1,4 +1,4 @@
-"""A transformer over sequences of item vectors, without a padded token in any matrix product (BERT4Rec)."""
+"""A transformer over sequences of item vectors, without a padded token in any matrix product (BERT4Rec, SASRec)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ INIT_STD = 0.02
 
 
 class SequenceTransformer(nn.Module):
-    """Predicts the items at masked positions from both sides (Sun et al., CIKM 2019, arXiv 1904.06690).
+    """Predicts items at some positions of sequences.
+
+    Either from both sides, at masks (Sun et al., CIKM 2019, arXiv 1904.06690), or from what came before, the position
+    itself included (Kang and McAuley, ICDM 2018, arXiv 1808.09781).
 
     Args:
         items: vectors of items, learnt or frozen.
@@ -29,6 +32,10 @@ class SequenceTransformer(nn.Module):
         dropout: of vectors and attention, in training.
         head: `linear`: an output vector and a bias per item; `tied`: the (projected) item vectors.
         norm: layer normalisation `post` (BERT) or `pre` each sublayer.
+        causal: each position reads itself and those before it; there is no MASK.
+        init: initial weights of the transformer's layers: `bert`, normal with std 0.02, made for 768 dimensions;
+            `xavier`, normal with variance 2 / (inputs + outputs) (Glorot and Bengio 2010). Projection, head, mask and
+            positions always have std 0.02.
     """
 
     def __init__(
@@ -44,24 +51,31 @@ class SequenceTransformer(nn.Module):
         dropout: float,
         head: str,
         norm: str,
+        causal: bool = False,
+        init: str = "bert",
     ):
         super().__init__()
         self.items = items
+        self.causal = causal
         self.projection = nn.Linear(items.dim, hidden_size) if project else nn.Identity()
-        self.mask = nn.Parameter(torch.empty(hidden_size))
+        self.mask = None if causal else nn.Parameter(torch.empty(hidden_size))
         self.positions = nn.Parameter(torch.empty(max_seq_len, hidden_size))
         self.norm = nn.LayerNorm(hidden_size, eps=1e-12)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            EncoderLayer(hidden_size, heads, intermediate_size, dropout, norm) for _ in range(layers)
+            EncoderLayer(hidden_size, heads, intermediate_size, dropout, norm, causal) for _ in range(layers)
         )
         self.last_norm = nn.LayerNorm(hidden_size, eps=1e-12) if norm == "pre" else nn.Identity()
         self.head = nn.Linear(hidden_size, len(items)) if head == "linear" else None
-        nn.init.normal_(self.mask, std=INIT_STD)
+        if self.mask is not None:
+            nn.init.normal_(self.mask, std=INIT_STD)
         nn.init.normal_(self.positions, std=INIT_STD)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=INIT_STD)
+                if init == "bert" or module in (self.head, self.projection):
+                    nn.init.normal_(module.weight, std=INIT_STD)
+                else:
+                    nn.init.xavier_normal_(module.weight)
                 nn.init.zeros_(module.bias)
 
     def item_vectors(self) -> torch.Tensor:
@@ -117,14 +131,18 @@ class SequenceTransformer(nn.Module):
         kept = tokens.flatten()[real]
         known = kept.clamp(min=0)
         states = vectors[known] if vectors is not None else self.projection(self.items.weight[known])
-        states = torch.where((kept == MASK)[:, None], self.mask.to(states.dtype), states)
+        if self.mask is not None:
+            states = torch.where((kept == MASK)[:, None], self.mask.to(states.dtype), states)
         states = self.dropout(self.norm(states + self.positions[real % length]))  # [real, hidden]
         everywhere = Layout.of(real, batch, length)
         for layer in self.layers[:-1]:
             states = layer(states, everywhere, None, everywhere)
-        # Of the last layer only the wanted positions are read.
-        chosen = torch.searchsorted(real, wanted)
-        states = self.layers[-1](states, everywhere, chosen, Layout.of(wanted, batch, length))
+        if self.causal and len(wanted) == len(real):
+            states = self.layers[-1](states, everywhere, None, everywhere)
+        else:
+            # Of the last layer only the wanted positions are read.
+            chosen = torch.searchsorted(real, wanted)
+            states = self.layers[-1](states, everywhere, chosen, Layout.of(wanted, batch, length))
         result: torch.Tensor = self.last_norm(states)
         return result
 
@@ -137,12 +155,14 @@ class Layout(NamedTuple):
         width: most tokens of a sequence.
         slots: (tokens,) position in the flattened block; None if the block has no padding.
         filled: (batch, 1, 1, width) bool, False at padding; None if there is none.
+        columns: (tokens,) position of each token in its sequence.
     """
 
     batch: int
     width: int
     slots: torch.Tensor | None
     filled: torch.Tensor | None
+    columns: torch.Tensor
 
     @classmethod
     def of(cls, tokens: torch.Tensor, batch: int, length: int) -> Layout:
@@ -153,14 +173,14 @@ class Layout(NamedTuple):
             batch: number of sequences.
             length: positions per sequence.
         """
-        row = tokens // length
+        row, columns = tokens // length, tokens % length
         counts = torch.bincount(row, minlength=batch)
         width = int(counts.max())
         if len(tokens) == batch * width:
-            return cls(batch, width, None, None)
+            return cls(batch, width, None, None, columns)
         column = torch.arange(len(tokens), device=tokens.device) - (counts.cumsum(0) - counts)[row]
         filled = torch.arange(width, device=tokens.device) < counts[:, None]
-        return cls(batch, width, row * width + column, filled[:, None, None, :])
+        return cls(batch, width, row * width + column, filled[:, None, None, :], columns)
 
     def padded(self, states: torch.Tensor, heads: int) -> torch.Tensor:
         """Returns (batch, heads, width, hidden / heads) of packed (tokens, hidden)."""
@@ -178,9 +198,12 @@ class Layout(NamedTuple):
 class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward part, each with a residual connection (Vaswani et al. 2017, section 3.1)."""
 
-    def __init__(self, hidden_size: int, heads: int, intermediate_size: int, dropout: float, norm: str):
+    def __init__(
+        self, hidden_size: int, heads: int, intermediate_size: int, dropout: float, norm: str, causal: bool = False
+    ):
         super().__init__()
         self.heads = heads
+        self.causal = causal
         self.pre_norm = norm == "pre"
         self.attention_dropout = dropout
         self.query = nn.Linear(hidden_size, hidden_size)
@@ -199,7 +222,8 @@ class EncoderLayer(nn.Module):
 
         Args:
             states: (tokens, hidden).
-            readable: layout of `states`; each token looks at all tokens of its sequence.
+            readable: layout of `states`; each token looks at all tokens of its sequence, or with `causal` at those up
+                to its own position.
             chosen: (chosen,) rows of `states` whose new state is wanted; all by default.
             written: layout of the chosen ones.
         """
@@ -220,7 +244,8 @@ class EncoderLayer(nn.Module):
             query,
             readable.padded(keys, self.heads),
             readable.padded(values, self.heads),
-            attn_mask=attention_mask(readable, written),
+            attn_mask=attention_mask(readable, written, self.causal),
+            is_causal=self.causal and written is readable,
             dropout_p=self.attention_dropout if self.training else 0.0,
         )
         result: torch.Tensor = self.dropout(self.attention_output(written.packed(mixed)))
@@ -232,16 +257,23 @@ class EncoderLayer(nn.Module):
         return result
 
 
-def attention_mask(readable: Layout, written: Layout) -> torch.Tensor | None:
-    """Returns which tokens may be read, as scaled_dot_product_attention takes it; None: all of them.
-
-    Each token reads all tokens of its sequence, on both sides, so the mask is that of the padding.
+def attention_mask(readable: Layout, written: Layout, causal: bool) -> torch.Tensor | None:
+    """Returns which tokens may be read, as scaled_dot_product_attention takes it; None: all, or as `is_causal` says.
 
     Args:
         readable: layout of the tokens that are read.
         written: layout of the tokens that read.
+        causal: each token reads its sequence up to its own position; else all of it, on both sides.
 
     Returns:
         Bool, broadcast to (batch, heads, written.width, readable.width); True = may be read.
     """
-    return readable.filled
+    if not causal:
+        return readable.filled
+    if written is readable:
+        return None  # padding is on the right: no token reads it before its own position
+    last = written.columns.new_zeros(written.batch * written.width)
+    slots = slice(None) if written.slots is None else written.slots
+    last[slots] = written.columns
+    reach = torch.arange(readable.width, device=last.device) <= last.view(written.batch, 1, written.width, 1)
+    return reach

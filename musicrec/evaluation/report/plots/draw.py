@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -18,7 +19,7 @@ from musicrec.evaluation.report.plots.dataset import activity, popularity
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
 from musicrec.evaluation.report.plots.style import STYLE, colors
-from musicrec.evaluation.significance import ALPHA, critical_difference
+from musicrec.evaluation.significance import ALPHA, PAIRED, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
@@ -89,14 +90,16 @@ def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
     """Yields bars, pairwise effects and ranks of each table; every table has one colour."""
     ndcg, color = comparison.ndcg, colors(comparison.titles)
     for stem, table, split in comparison.stems():
-        title, rows, pairs = comparison.titles[table], comparison.shown(table, split), comparison.pairs(table, split)
+        title, rows = comparison.titles[table], comparison.shown(table, split)
+        scores, pairs = _systems(comparison, table, split)
         yield _Drawing(
             f"bars_{stem}",
             f"{ndcg} of each embedding, {title}",
-            f"{ndcg}, mean over users with its 95 % interval.",
-            partial(bars, rows, ndcg, color[table]),
+            f"{ndcg}, mean over users with its 95 % interval. Grey: recommenders without audio; the dashed line is "
+            "the best of them on the validation users.",
+            partial(bars, rows, ndcg, color[table], _without_audio(comparison, table, split)),
         )
-        if len(rows) < 2:
+        if len(scores) < 2:
             continue
         yield _Drawing(
             f"pairs_{stem}",
@@ -104,9 +107,8 @@ def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
             f"Effect size of row against column, Cohen's d of the per-user differences in {ndcg}; blue: the row is "
             "better. Columns have the numbers of the rows. Grey: no significant difference (paired t test, "
             f"Holm-corrected, p ≥ {ALPHA}).",
-            partial(pair_map, list(rows["row"]), pairs),
+            partial(pair_map, list(scores), pairs),
         )
-        scores = comparison.per_user(table, split)
         yield _Drawing(
             f"ranks_{stem}",
             f"mean ranks and groups that do not differ, {title}",
@@ -114,6 +116,25 @@ def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
             f"(Wilcoxon, Holm-corrected); Friedman test: {_p(critical_difference(scores, pairs).p_friedman)}.",
             partial(rank_groups, scores, pairs, color[table]),
         )
+
+
+def _without_audio(comparison: Comparison, table: str, split: str) -> pd.DataFrame:
+    """Returns the recommenders without audio that stand beside the embeddings of a table, the bar first."""
+    rows = comparison.bar_rows(table, split)
+    return rows.assign(row=[f"{comparison.title(run)} (no audio)" for run in rows["run"]])
+
+
+def _systems(comparison: Comparison, table: str, split: str) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Returns name to NDCG per user of a table's embeddings and, last, the bar; and the tests of all pairs."""
+    scores, pairs = comparison.per_user(table, split), comparison.pairs(table, split)
+    bar, columns = _without_audio(comparison, table, split)[:1], ["first", "second", *PAIRED]
+    for run, name in zip(bar["run"], bar["row"], strict=True):
+        scores[name] = comparison.scores[run][split][comparison.ndcg].to_numpy()
+        tests = comparison.bars
+        own = (tests["table"] == table) & (tests["split"] == split) & (tests["metric"] == comparison.ndcg)
+        against = tests[own].rename(columns={"embedding": "first"}).assign(second=name)[columns]
+        pairs = pd.concat([pairs[columns], against]) if len(pairs) else against
+    return scores, pairs
 
 
 def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
@@ -124,7 +145,8 @@ def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
         yield _Drawing(
             "size",
             f"{ndcg} against embedding size",
-            f"{ndcg} against the size of the embedding (dimensions, logarithmic).",
+            f"{ndcg} against the size of the embedding (dimensions, logarithmic). The dashed line is the best "
+            "recommender without audio on the validation users.",
             partial(quality_by_size, comparison, colors(row for rows in shown for row in rows["row"])),
         )
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from musicrec.evaluation.comparison import Comparison
-from musicrec.evaluation.report.plots.style import INK, WIDTH
+from musicrec.evaluation.report.plots.style import INK, MUTED, WIDTH
 
 
 def error_bars(rows: pd.DataFrame, metric: str) -> np.ndarray:
@@ -27,20 +27,29 @@ def error_bars(rows: pd.DataFrame, metric: str) -> np.ndarray:
     return np.nan_to_num(np.array(lengths, dtype=np.float64))
 
 
-def bars(rows: pd.DataFrame, metric: str, color: str) -> Figure:
-    """Returns horizontal bars with intervals.
+def bars(rows: pd.DataFrame, metric: str, color: str, without_audio: pd.DataFrame | None = None) -> Figure:
+    """Returns horizontal bars with intervals; below them, in grey, the recommenders without audio.
 
     Args:
         rows: columns row (the name) and those of `error_bars`, the best first.
         metric: column name.
         color: of the bars.
+        without_audio: rows like these; the first is the bar to pass, drawn as a line through the plot.
     """
+    shades = [color] * len(rows)
+    line = None
+    if without_audio is not None and len(without_audio):
+        line = float(without_audio[metric].iloc[0])
+        rows = pd.concat([rows, without_audio])
+        shades += [MUTED] * len(without_audio)
     figure = Figure(figsize=(WIDTH, 0.75 + 0.27 * len(rows)))
     axes = figure.add_subplot()
     heights = list(range(len(rows)))
     errors = error_bars(rows, metric)
-    axes.barh(heights, rows[metric], xerr=errors, color=color, height=0.72, error_kw={"ecolor": INK, "elinewidth": 1})
+    axes.barh(heights, rows[metric], xerr=errors, color=shades, height=0.72, error_kw={"ecolor": INK, "elinewidth": 1})
     axes.set_yticks(heights, rows["row"])
+    if line is not None:
+        axes.axvline(line, color=INK, lw=0.8, ls="--", zorder=3)
     axes.invert_yaxis()
     ends = rows[metric].to_numpy() + errors[1]
     right = float(ends.max()) or 1.0
@@ -54,7 +63,7 @@ def bars(rows: pd.DataFrame, metric: str, color: str) -> Figure:
 
 
 def quality_by_size(comparison: Comparison, colors: Mapping[str, str]) -> Figure:
-    """Returns NDCG against embedding size, one panel per table, every point labelled.
+    """Returns NDCG against embedding size, one panel per table, every point labelled; the bar is a dashed line.
 
     Args:
         comparison: what `compare` returned.
@@ -70,6 +79,9 @@ def quality_by_size(comparison: Comparison, colors: Mapping[str, str]) -> Figure
         errors = error_bars(rows, comparison.ndcg)
         axes.errorbar(size, value, yerr=errors, fmt="none", ecolor=shades, elinewidth=1, alpha=0.5)
         axes.scatter(size, value, c=shades, s=16, zorder=2)
+        bar = comparison.bar_rows(table)
+        if len(bar):
+            axes.axhline(float(bar[comparison.ndcg].iloc[0]), color=INK, lw=0.8, ls="--", zorder=1)
         axes.set_xscale("log")
         axes.margins(x=0.08, y=0.1)
         axes.set_title(comparison.titles[table], loc="left")

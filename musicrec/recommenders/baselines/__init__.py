@@ -1,0 +1,1 @@
+"""Recommenders that use no audio: the bar that audio has to pass."""

@@ -1,0 +1,127 @@
+"""SASRec: the next track after each track of a history."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from musicrec.data.batches.base import BatchSource
+from musicrec.data.batches.sequences import MaskedBatch, NextItemsSource
+from musicrec.errors import MusicrecError
+from musicrec.recommenders.base import Inputs, check
+from musicrec.recommenders.sequential import SequenceRecommender
+
+
+class SASRec(SequenceRecommender):
+    """Transformer that reads the user's tracks in order of time and predicts, after each of them, the next.
+
+    Kang and McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018, arXiv 1808.09781), with the network of
+    BERT4Rec, whose attention here reads only what came before. The loss over all tracks instead of one negative is that
+    of Klenitskiy and Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?" (RecSys 2023,
+    arXiv 2309.07602).
+
+    `val/loss` is the cross-entropy of each validation user's first held-out track after their training history,
+    whatever the training loss.
+
+    Args:
+        inputs: split, item embeddings if there are any (else a vector per track is learnt), seed and training settings.
+            If the embedding is trainable, items are learnt whatever `item_freeze` says, and the embedding is brought to
+            the scale of BERT's initial weights.
+        max_seq_len: the last so many tracks of a history are used.
+        window: of a longer history train on the `last` tracks, or in each epoch on a `random` stretch of it.
+        batch_size: sequences per step.
+        num_hidden_layers: transformer layers.
+        num_attention_heads: must divide the hidden size.
+        hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
+            without projection. Learnt items of that size are not projected either.
+        intermediate_size: inner size of the feed-forward parts.
+        head: `linear` (an output vector and bias per track) or `tied` (the projected item vectors; the paper).
+        item_freeze: keep the item vectors as they are.
+        predict_len: tracks that a prediction reads; max_seq_len by default.
+        dropout: of vectors and attention.
+        norm: layer normalisation `post` or `pre` each sublayer.
+        init: initial weights of the layers: `bert`, with std 0.02 at any size, or `xavier`.
+        loss: cross-entropy over the `full` catalogue (exact, in blocks) or against `sampled` items with the correction
+            for their number; or `binary`, logistic against one track that the user did not play (the paper).
+        samples: items drawn per step by `loss: sampled`.
+        search: how lists are found, see `VectorRecommender`.
+
+    Raises:
+        MusicrecError: if no user played two tracks.
+    """
+
+    table = "sasrec"
+    title = "SASRec"
+    causal = True
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        max_seq_len: int = 200,
+        window: str = "random",
+        batch_size: int = 128,
+        num_hidden_layers: int = 2,
+        num_attention_heads: int = 2,
+        hidden_size: int | str = 256,
+        intermediate_size: int = 256,
+        head: str = "linear",
+        item_freeze: bool = True,
+        predict_len: int | None = None,
+        dropout: float = 0.2,
+        norm: str = "pre",
+        init: str = "xavier",
+        loss: str = "full",
+        samples: int = 4096,
+        search: str = "auto",
+    ):
+        super().__init__(
+            inputs,
+            max_seq_len=max_seq_len,
+            window=window,
+            batch_size=batch_size,
+            num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            head=head,
+            item_freeze=item_freeze,
+            predict_len=predict_len,
+            dropout=dropout,
+            norm=norm,
+            init=init,
+            sampled=loss == "sampled",
+            samples=samples,
+            search=search,
+        )
+        check("loss", loss, loss in ("full", "sampled", "binary"), "full, sampled or binary")
+        check("samples", samples, samples >= 1, "1 or more")
+        self.binary = loss == "binary"
+
+    def train_source(self) -> BatchSource:
+        """Returns the training histories of two tracks or more."""
+        sequences = self.active_sequences(least=2)
+        if not len(sequences):
+            raise MusicrecError(
+                "recommender=sasrec learns what follows a track, but no user has two tracks in training"
+            )
+        return NextItemsSource(
+            sequences,
+            max_seq_len=self.max_seq_len,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            window=self.window,
+            pool=self.played.astype(np.int64) if self.binary else None,
+        )
+
+    def loss(self, batch: MaskedBatch) -> tuple[torch.Tensor, int]:
+        """Returns the mean loss at the positions where something is predicted, and their number."""
+        if not (self.training and self.binary):
+            return super().loss(batch)
+        assert batch.negatives is not None
+        states = self.net.encode(batch.tokens, batch.masked)
+        vectors, bias = self.net.output_rows(torch.cat([batch.targets, batch.negatives]))
+        scores = (torch.cat([states, states]) * vectors).sum(dim=1).float()
+        wanted, unwanted = (scores if bias is None else scores + bias).chunk(2)
+        return (F.softplus(-wanted) + F.softplus(unwanted)).mean(), len(batch.targets)
