@@ -67,13 +67,12 @@ def geometry(vectors: np.ndarray, listeners: csr_matrix, artists: np.ndarray | N
     pairs = np.repeat(queries, near.shape[1]), near.ravel()
     shared = np.asarray(heard[pairs[0]].multiply(heard[pairs[1]]).sum(axis=1))
     same = float("nan") if artists is None else float((artists[pairs[0]] == artists[pairs[1]]).mean())
+    total, squares = directions.sum(axis=0, dtype=np.float64), float((directions**2).sum())
     return Geometry(
         tracks=len(vectors),
         size=vectors.shape[1],
         effective_rank=effective_rank(vectors),
-        mean_cosine=_mean_of_pairs(
-            directions.sum(axis=0, dtype=np.float64), float((directions**2).sum()), len(vectors)
-        ),
+        mean_cosine=_mean_of_pairs(total, squares, len(vectors)),
         hubness=float(skew(counts)) if np.ptp(counts) else 0.0,
         co_listening=float(shared.mean()),
         chance=_mean_of_pairs(np.asarray(heard.sum(axis=0)).ravel(), float(heard.power(2).sum()), len(vectors)),

@@ -22,7 +22,7 @@ def test_values_by_hand() -> None:
     vectors = np.array([[1, 0], [2, 0], [0, 1], [0, 3]], dtype=np.float32)
     listeners = csr_matrix([[1, 0], [1, 0], [0, 1], [0, 1]])
     artists = np.array(["a", "a", "b", "c"])
-    found = geometry(np.tile(vectors, (1, 1)), listeners, artists)
+    found = geometry(vectors, listeners, artists)
     assert (found.tracks, found.size) == (4, 2)
     assert found.mean_cosine == pytest.approx(1 / 3)  # 2 of 6 pairs
     # Three neighbours each, for there are no more: everybody is everybody's neighbour.

@@ -49,6 +49,8 @@ def prepared(
     Raises:
         MusicrecError: too few tracks to permute, all vectors alike, or more components than there can be.
     """
+    if not table.shape[1]:  # embedding=none
+        return table
     known = np.isfinite(table).all(axis=1)
     train, cold = np.unique(train), np.setdiff1d(cold, train)
     train, cold = train[known[train]], cold[known[cold]]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicrec.embeddings.fusion import Fusion
+from musicrec.embeddings.derived.fusion import Fusion
 from musicrec.errors import MusicrecError
 from musicrec.files import write_parquet
 from musicrec.workspace import TrackIndex, Workspace

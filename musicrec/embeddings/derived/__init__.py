@@ -1,0 +1,1 @@
+"""Embeddings that are made from other embeddings."""
