@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from musicrec.data.database import database
+from musicrec.data.given_splits import split_names
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log
-from musicrec.data.log.values import LogBatch
+from musicrec.data.log.values import BadRow, LogBatch
 from musicrec.data.play_table import PlayTable
-from musicrec.data.source import DataSource
+from musicrec.data.source import DataSource, LogFile
 from musicrec.data.track_matching import match_tracks
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_metadata
@@ -53,6 +54,7 @@ class Plays:
         unknown_tracks: number of tracks outside the index, listed in data/unknown_tracks.csv.
         unknown_plays: number of their plays.
         has_counts: whether there is a column `count`; without it each row is one play.
+        has_splits: whether there is a column `split`, for splits made elsewhere.
     """
 
     made_from: dict[str, Any]
@@ -62,6 +64,7 @@ class Plays:
     unknown_tracks: int
     unknown_plays: int
     has_counts: bool
+    has_splits: bool = False
 
     @classmethod
     def of(cls, path: Path) -> Plays | None:
@@ -97,7 +100,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     Raises:
         MusicrecError: if the log cannot be read or has no good row or no known track.
     """
-    path = source.plays_path(workspace)
+    logs = source.logs(workspace)
+    path = logs[0].path
     if tracks is not None and (fitting := present_plays(source, workspace, tracks)):
         _warn(fitting, workspace)
         return fitting, tracks, False
@@ -107,7 +111,7 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     threads = usable_cpus()
     with database(workspace.root, source.memory_limit, threads) as connection:
         raw = PlayTable(connection)
-        bad_rows, by_name = _load(source, path, raw, rejected_path(workspace), threads)
+        bad_rows, by_name = _load(source, logs, raw, rejected_path(workspace), threads)
         track_ids = raw.tracks.ids()
         if from_log:
             tracks = (tracks or TrackIndex([])).extended(track_ids)
@@ -119,13 +123,14 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
             raise MusicrecError(_nothing_known(path, track_ids, tracks, raw.users.ids()))
         _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()})
         plays = Plays(
-            made_from=_identity(source, path, tracks),
+            made_from=_identity(source, logs, tracks),
             index_from_log=from_log,
             rows=raw.rows,
             bad_rows=bad_rows,
             unknown_tracks=len(unknown),
             unknown_plays=sum(unknown.values()),
             has_counts=raw.has_counts,
+            has_splits=raw.has_splits,
         )
         with atomic_path(workspace.plays) as temporary:
             raw.write(rows, temporary, {**tracks.stamp(), "plays": vars(plays)})
@@ -139,72 +144,139 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
 def present_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex) -> Plays | None:
     """Returns the facts of plays.pqt if it was made from this log with these settings and index, otherwise None."""
     present = Plays.of(workspace.plays)
-    if present and present.made_from == _identity(source, source.plays_path(workspace), tracks):
+    if present and present.made_from == _identity(source, source.logs(workspace), tracks):
         return present
     return None
 
 
-def _identity(source: DataSource, listening_log: Path, tracks: TrackIndex) -> dict[str, Any]:
-    """Returns what decides the content of plays.pqt; the log is identified by path, size and modification time."""
-    if not listening_log.is_file():
+def _identity(source: DataSource, logs: Sequence[LogFile], tracks: TrackIndex) -> dict[str, Any]:
+    """Returns what decides the content of plays.pqt; a log is identified by path, size and modification time."""
+    if not all(log_file.path.is_file() for log_file in logs):
         return {}  # reading it reports what is wrong
-    found = listening_log.stat()
+    first, *others = [_file_identity(log_file) for log_file in logs]
     return {
         "version": VERSION,
-        "log": str(listening_log.resolve()),
-        "bytes": found.st_size,
-        "modified": found.st_mtime_ns,
+        **first,
+        **({"more": others} if others else {}),
         **source.log_settings(),
         **tracks.stamp(),
     }
 
 
-def _load(source: DataSource, path: Path, raw: PlayTable, rejected: Path, threads: int) -> tuple[int, bool]:
+def _file_identity(log_file: LogFile) -> dict[str, Any]:
+    found = log_file.path.stat()
+    identity = {"log": str(log_file.path.resolve()), "bytes": found.st_size, "modified": found.st_mtime_ns}
+    return identity if log_file.split is None else {**identity, "split": log_file.split}
+
+
+def _load(
+    source: DataSource, logs: Sequence[LogFile], raw: PlayTable, rejected: Path, threads: int
+) -> tuple[int, bool]:
     """Reads the log into `raw` and its bad rows into the file `rejected`.
 
     Returns:
         The number of bad rows, and whether track ids are composed of artist and title.
     """
-    columns = LogColumns(
-        source.user_column, source.track_column, source.timestamp_column, source.count_column, source.format
-    )
-    bad_rows = 0
-    first_reason = ""
-    formats: Counter[str] = Counter()
-    with (
-        open_log(path, columns, threads) as listening_log,
-        atomic_path(rejected) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
+    bad_rows, by_name = 0, False
+    with atomic_path(rejected) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["line", "reason", "text"])
-        for batch in listening_log.batches:
-            for row in batch.bad:
-                if source.on_bad_row == "error":
-                    raise MusicrecError(
-                        f"{path}, line {row.line}: {row.reason}; fix it, or skip such rows with data.on_bad_row=skip"
-                    )
-                first_reason = first_reason or f"line {row.line}: {row.reason}"
-                writer.writerow([row.line, row.reason, row.text])
-            bad_rows += len(batch.bad)
-            formats += batch.formats
-            before = raw.rows
-            if len(batch):
-                if not raw.rows:
-                    _refuse_times_as_ids(path, batch)
-                raw.append(batch)
-            if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
-                log.info("%s: %s rows read", path.name, f"{raw.rows:,}")
-            if not raw.rows and bad_rows >= HOPELESS_ROWS:
-                break
-        if not raw.rows:
-            raise MusicrecError(f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason)}")
+        several = ["file"] if len(logs) > 1 else []
+        writer.writerow([*several, "line", "reason", "text"])
+        for log_file in logs:
+            named = [log_file.path.name] if several else []
+            reader = _Reader(source, log_file, raw)
+            for row in reader.read(threads):
+                writer.writerow([*named, row.line, row.reason, row.text])
+            bad_rows += reader.bad_rows
+            by_name = by_name or reader.by_name
     if not bad_rows:
         rejected.unlink()
-    if len(formats) > 1:
-        mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(formats.items()))
-        log.warning("%s mixes timestamp formats (%s); each was read in its own format", path, mixture)
-    return bad_rows, listening_log.by_name
+    return bad_rows, by_name
+
+
+class _Reader:
+    """Reads one file of a log into a play table.
+
+    Attributes:
+        bad_rows: number of rejected rows so far.
+        by_name: whether track ids are composed of artist and title; known after the first row.
+    """
+
+    def __init__(self, source: DataSource, log_file: LogFile, raw: PlayTable):
+        by_column = source.split == "column"
+        self.source, self.log_file, self.raw = source, log_file, raw
+        self.columns = LogColumns(
+            source.user_column,
+            source.track_column,
+            source.timestamp_column,
+            source.count_column,
+            source.format,
+            source.split_column if by_column else None,
+        )
+        self.splits = split_names(source.split_column, source.split_values) if by_column else {}
+        self.bad_rows = 0
+        self.by_name = False
+
+    def read(self, threads: int) -> Iterator[BadRow]:
+        """Appends the good rows to the table and yields the bad ones.
+
+        Raises:
+            MusicrecError: if there is no good row, or a bad one and `data.on_bad_row=error`.
+        """
+        path, raw = self.log_file.path, self.raw
+        start, first_reason = raw.rows, ""
+        formats: Counter[str] = Counter()
+        with open_log(path, self.columns, threads) as listening_log:
+            self.by_name = listening_log.by_name
+            for batch in listening_log.batches:
+                for row in batch.bad:
+                    if self.source.on_bad_row == "error":
+                        raise MusicrecError(
+                            f"{path}, line {row.line}: {row.reason}; fix it, or skip such rows with "
+                            "data.on_bad_row=skip"
+                        )
+                    first_reason = first_reason or f"line {row.line}: {row.reason}"
+                    yield row
+                self.bad_rows += len(batch.bad)
+                formats += batch.formats
+                before = raw.rows
+                if len(batch):
+                    if raw.rows == start:
+                        _refuse_times_as_ids(path, batch)
+                    raw.append(self._placed(batch, listening_log.timed))
+                if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
+                    log.info("%s: %s rows read", path.name, f"{raw.rows:,}")
+                if raw.rows == start and self.bad_rows >= HOPELESS_ROWS:
+                    break
+        if raw.rows == start:
+            raise MusicrecError(f"the listening log {path} has no plays: {_why_empty(self.bad_rows, first_reason)}")
+        if len(formats) > 1:
+            mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(formats.items()))
+            log.warning("%s mixes timestamp formats (%s); each was read in its own format", path, mixture)
+
+    def _placed(self, batch: LogBatch, timed: bool) -> LogBatch:
+        """Returns a batch with the names of the splits, and with times that keep the order if it has none.
+
+        Raises:
+            MusicrecError: if a row belongs to no split.
+        """
+        if not timed:
+            batch.timestamps = np.arange(self.raw.rows, self.raw.rows + len(batch)).astype("datetime64[s]")
+            batch.timestamps = batch.timestamps.astype("datetime64[us]")
+        if self.log_file.split is not None:
+            zeros = pa.array(np.zeros(len(batch), np.int32))
+            batch.labels = pa.DictionaryArray.from_arrays(zeros, [self.log_file.split])
+        elif self.splits and batch.labels is not None:
+            values = batch.labels.dictionary.to_pylist()
+            if unknown := [value for value in values if value not in self.splits]:
+                rows = int(np.isin(batch.labels.indices.to_numpy(), [values.index(value) for value in unknown]).sum())
+                raise MusicrecError(
+                    f"the column {self.source.split_column!r} of {self.log_file.path} has the value {unknown[0]!r} "
+                    f"({rows} rows at least have an unknown one); data.split_values names {', '.join(self.splits)}"
+                )
+            names = [self.splits[value] for value in values]
+            batch.labels = pa.DictionaryArray.from_arrays(batch.labels.indices, pa.array(names, pa.string()))
+        return batch
 
 
 def _why_empty(bad_rows: int, first_reason: str) -> str:

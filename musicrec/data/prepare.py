@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from musicrec.audio.library import scan
-from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, literal
+from musicrec.data.given_splits import report_odd_pairs, split_names
 from musicrec.data.log.formats import FORMATS
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
@@ -74,7 +75,7 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
     period = None if new_plays else _present(workspace, settings)
     made: list[Path] = [workspace.plays] if new_plays else []
     if period is None:
-        period = _split(source, workspace, plays, {**tracks.stamp(), "settings": settings})
+        period = _split(source, workspace, plays, tracks, settings)
         made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
     else:
         log.info("%s is up to date", workspace.data_dir)
@@ -107,6 +108,8 @@ def check_settings(source: DataSource) -> None:
         ("on_bad_row", source.on_bad_row, ON_BAD_ROW),
     ):
         demand(f"data.{key}", value, value in allowed, f"one of: {', '.join(allowed)}")
+    if source.split == "column":
+        split_names(source.split_column, source.split_values)
     source.filters.check()
     used = SPLITS[source.split].dates
     given = {key: _date(key, getattr(source, key)) for key in ("start", "test", "end")}
@@ -149,14 +152,15 @@ def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
     return str(stored[0]["period"])
 
 
-def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dict[str, Any]) -> str:
+def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: TrackIndex, settings: dict[str, Any]) -> str:
     """Writes all split files and their statistics, or none of them, and returns the period."""
     split = SPLITS[source.split]
+    given = f", {SPLIT}" if plays.has_splits else ""
     with database(workspace.root, source.memory_limit, usable_cpus()) as connection:
         connection.execute(
             f"""
             CREATE VIEW all_plays AS
-            SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT if plays.has_counts else 1} AS n
+            SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT if plays.has_counts else 1} AS n{given}
             FROM read_parquet({literal(workspace.plays)})
             """
         )
@@ -165,13 +169,15 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dic
         log.info("%s split: %s", source.split, period)
         source.filters.apply(connection, period)
         queries = split.queries(connection, period)
-        metadata = {**metadata, "period": str(period)}
+        metadata = {**tracks.stamp(), "settings": settings, "period": str(period)}
         with ExitStack() as stack:
             written = {}
             for name, query in queries.items():
                 path = stack.enter_context(atomic_path(workspace.split(name)))
                 copy_to_parquet(connection, query, path, metadata)
                 written[name] = f"SELECT * FROM read_parquet({literal(path)})"
+            if plays.has_splits:
+                report_odd_pairs(connection, written, workspace.data_dir / "odd_pairs.csv", tracks)
             statistics = split_statistics(connection, written)
             statistics.to_csv(stack.enter_context(atomic_path(stats_path(workspace))), index=False)
             # Stale files of another split would be taken for this one's truth. If killed here, loading reports the

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from musicrec.data.filters import Filters
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file of a listening log.
+
+    Attributes:
+        path: the file.
+        split: the split that all its rows belong to; None: its rows are to be split.
+    """
+
+    path: Path
+    split: str | None = None
 
 
 class DataSource:
@@ -23,6 +38,8 @@ class DataSource:
         audio_dir: str | Path | None = None,
         plays: str | Path | None = None,
         split: str = "temporal",
+        split_column: str | None = None,
+        split_values: Mapping[str, Any] | None = None,
         candidates: str = "separate",
         start: str = "auto",
         test: str = "auto",
@@ -31,7 +48,7 @@ class DataSource:
         format: str = "auto",
         user_column: str = "user_id",
         track_column: str = "track_id",
-        timestamp_column: str = "timestamp",
+        timestamp_column: str | None = "timestamp",
         count_column: str | None = "auto",
         on_bad_row: str = "skip",
         memory_limit: str = "4GB",
@@ -45,7 +62,10 @@ class DataSource:
             name: names the workspace.
             audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
             plays: the listening log: .tsv or .csv (plain, .gz, .bz2, .zst) or .parquet. None: not known yet.
-            split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
+            split: how to split: `temporal`, `hot_cold`, `leave_one_out` (musicrec/data/splits.py), or `column`: as a
+                column of the log says.
+            split_column: name of that column.
+            split_values: split name to its value in that column; None = the names themselves.
             candidates: which tracks lists are drawn from if the split has cold tracks: `separate` lists of warm and of
                 cold tracks, or `mixed` lists of both (musicrec/data/interactions.py).
             start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the
@@ -57,10 +77,10 @@ class DataSource:
             format: format of the log: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON lines), `lastfm` (CSV
                 export of one's own scrobbles), `sequences` (lines of user item item …, without times), or `auto` =
                 detected from the first line (never `sequences`).
-            user_column: name of the column of user ids.
+            user_column: name of the column of user ids; `auto` = the first usual name, also for the next two.
             track_column: name of the column of track ids; names in braces compose the id of several columns:
                 "{artist} - {title}".
-            timestamp_column: name of the column of times.
+            timestamp_column: name of the column of times; None = rows are in order of time.
             count_column: name of the column of plays per row. `auto` = the column `count` if there is one, otherwise
                 each row is one play; None = each row is one play.
             on_bad_row: `skip` (count and list bad rows) or `error` (stop at the first).
@@ -73,6 +93,8 @@ class DataSource:
         self.audio_dir = _path(audio_dir)
         self.plays = _path(plays)
         self.split = split
+        self.split_column = split_column
+        self.split_values = dict(split_values) if split_values else None
         self.candidates = candidates
         self.start = str(start)
         self.test = str(test)
@@ -114,9 +136,19 @@ class DataSource:
             raise MusicrecError(f"data={self.name} needs a listening log; set data.plays=FILE")
         return self.plays
 
+    def logs(self, workspace: Workspace) -> list[LogFile]:
+        """Returns the files of the log.
+
+        Raises:
+            MusicrecError: if none was given.
+        """
+        return [LogFile(self.plays_path(workspace))]
+
     def log_settings(self) -> dict[str, Any]:
         """Returns the settings that decide how the log is read, which the files made from it record."""
+        column = {"split_column": self.split_column, "split_values": self.split_values}
         return {
+            **(column if self.split == "column" else {}),
             "format": self.format,
             "user_column": self.user_column,
             "track_column": self.track_column,

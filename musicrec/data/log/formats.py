@@ -26,6 +26,14 @@ NOBODY = "me"
 BY_NAME = "{artist} - {track}"
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
+# RecBole's atomic files (https://recbole.io/docs/user_guide/data/atomic_files.html) have types in the header.
+_TYPED = re.compile(r"[^:]+:(token|float|token_seq|float_seq)")
+# Usual names of the columns, of logs, of RecBole's, MMRec's and Yambda's files.
+_USUAL = {
+    "user": ("user_id", "userID", "uid", "user"),
+    "track": ("track_id", "item_id", "itemID", "track", "item"),
+    "timestamp": ("timestamp", "time"),
+}
 _SEQUENCE_COLUMNS = ("user", "track", "timestamp")
 _LISTENBRAINZ_COLUMNS = ("user", "artist", "track", "timestamp")
 _LASTFM_1K_COLUMNS = ("user_id", "timestamp", "artist_id", "artist", "track_id", "track")
@@ -49,16 +57,20 @@ class LogColumns:
     Attributes:
         user: column of user ids.
         track: column of track ids, or a text with the names of several columns in braces: {artist} - {title}.
-        timestamp: column of times.
+        timestamp: column of times; None: there is none.
         count: column of plays per row; `auto` = the column `count` if there is one, None = each row is one play.
         format: one of FORMATS; `auto` = detected from the first line.
+        label: column that says to which split a row belongs; None: there is none.
+
+    In tables, `auto` for user, track or timestamp is the first of the usual names that the file has.
     """
 
     user: str
     track: str
-    timestamp: str
+    timestamp: str | None
     count: str | None = AUTO
     format: str = TABLE
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,11 @@ class Layout:
         names: names of all columns, in order.
         user: name of the column of users; None = all plays are of NOBODY.
         track: template of the track id, with names of columns in braces.
-        timestamp: name of the column of times.
+        timestamp: name of the column of times; None = rows are in order of time.
         count: name of the column of counts; None = each row is one play.
         headerless: whether the first line is a row.
         format: one of FORMATS without `auto`.
+        label: name of the column of splits; None = there is none.
     """
 
     delimiter: str
@@ -82,10 +95,11 @@ class Layout:
     names: tuple[str, ...]
     user: str | None
     track: str
-    timestamp: str
+    timestamp: str | None
     count: str | None = None
     headerless: bool = False
     format: str = TABLE
+    label: str | None = None
 
     @property
     def width(self) -> int:
@@ -99,8 +113,8 @@ class Layout:
 
     @property
     def wanted(self) -> list[str]:
-        """Returns the columns to read: user, those of the track, timestamp, count."""
-        named = [self.user, *self.fields, self.timestamp, self.count]
+        """Returns the columns to read: user, those of the track, timestamp, count, label."""
+        named = [self.user, *self.fields, self.timestamp, self.count, self.label]
         return [name for name in named if name is not None]
 
     @property
@@ -114,9 +128,9 @@ class Layout:
         return len(self.fields) > 1
 
     def assembled(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
-        """Returns user, track, timestamp and, if the log has it, count, made of the `wanted` columns.
+        """Returns user, track, timestamp and, if the log has them, count and label, made of the `wanted` columns.
 
-        A composed track id is empty if one of its parts is.
+        A composed track id is empty if one of its parts is. Without a column of times all of them are 1970-01-01.
         """
         rest = list(columns)
         rows = len(rest[-1])
@@ -126,6 +140,8 @@ class Layout:
             users = rest.pop(0)
         fields = self.fields
         parts, rest = rest[: len(fields)], rest[len(fields) :]
+        if self.timestamp is None:
+            rest.insert(0, pa.array(np.zeros(rows, np.int64)))
         if self.track == f"{{{fields[0]}}}":
             return [users, parts[0], *rest]
         kind = pa.binary() if any(pa.types.is_binary(part.type) for part in parts) else pa.string()
@@ -163,6 +179,8 @@ def layout_of(path: Path, first_line: bytes, columns: LogColumns, allowed: str) 
     # tab-separated logs, unless the header shows that the writer quotes (R does).
     quoted = delimiter == "," or text.startswith('"')
     names = tuple(name.strip() for name in next(csv_rows(iter([text]), delimiter, quoted), []))
+    if names and all(_TYPED.fullmatch(name) for name in names):
+        names = tuple(name.partition(":")[0] for name in names)
     kind = _detected(text, names, columns) if columns.format == AUTO else columns.format
     if kind == LISTENBRAINZ:
         return Layout(
@@ -191,7 +209,7 @@ def _detected(text: str, names: tuple[str, ...], columns: LogColumns) -> str:
     """Returns the format of a log, detected from its first line."""
     if text.lstrip().startswith("{"):
         return LISTENBRAINZ
-    known = set(_FIELD.findall(columns.track)) or {columns.track}
+    known = set(_FIELD.findall(columns.track)) or {usual(names, "track", columns.track)}
     if known <= set(names):
         return TABLE
     if "\t" in text and len(names) == len(_LASTFM_1K_COLUMNS) and _DATE.match(names[1]):
@@ -229,19 +247,33 @@ def _alias(names: Sequence[str], role: str) -> str | None:
 
 def _table(path: Path, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
     user, track, timestamp, count = table_columns(path, names, columns)
-    return Layout(delimiter, quoted, names, user, track, timestamp, count)
+    return Layout(delimiter, quoted, names, user, track, timestamp, count, label=columns.label)
 
 
-def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tuple[str, str, str, str | None]:
+def usual(names: Sequence[str], role: str, column: str) -> str:
+    """Returns a column's name; for `auto` the first usual one that is there, or the most usual."""
+    if column != AUTO:
+        return column
+    return next((name for name in _USUAL[role] if name in names), _USUAL[role][0])
+
+
+def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tuple[str, str, str | None, str | None]:
     """Returns the user column, the template of the track id, the timestamp column and the count column.
 
     Raises:
         MusicrecError: if a column is missing or occurs twice; the message has the columns found and the key to set.
     """
-    fields = _FIELD.findall(columns.track)
-    wanted = [("user_column", columns.user)]
-    wanted += [("track_column", name) for name in fields or [columns.track]]
-    wanted.append(("timestamp_column", columns.timestamp))
+    user, track = usual(names, "user", columns.user), usual(names, "track", columns.track)
+    fields = _FIELD.findall(track)
+    wanted = [("user_column", user)]
+    wanted += [("track_column", name) for name in fields or [track]]
+    timestamp = columns.timestamp
+    if timestamp == AUTO:  # rows without times are in order of time
+        timestamp = next((name for name in _USUAL["timestamp"] if name in names), None)
+    if timestamp is not None:
+        wanted.append(("timestamp_column", timestamp))
+    if columns.label is not None:
+        wanted.append(("split_column", columns.label))
     count = columns.count
     if count == AUTO:
         count = DEFAULT_COUNT_COLUMN if DEFAULT_COUNT_COLUMN in names else None
@@ -258,7 +290,7 @@ def table_columns(path: Path, names: Sequence[str], columns: LogColumns) -> tupl
     if len({name for _, name in wanted}) < len(wanted):
         twice = ", ".join(f"data.{key}={name}" for key, name in wanted)
         raise MusicrecError(f"one column of {path} is used for two purposes: {twice}")
-    return columns.user, columns.track if fields else f"{{{columns.track}}}", columns.timestamp, count
+    return user, track if fields else f"{{{track}}}", timestamp, count
 
 
 def csv_rows(lines: Iterator[str], delimiter: str, quoted: bool) -> Any:

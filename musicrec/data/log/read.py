@@ -52,10 +52,12 @@ class ListeningLog:
 
     Attributes:
         by_name: whether track ids are composed of artist and title.
+        timed: whether rows have times; otherwise they are in order of time.
         batches: its rows in order, bad ones set apart. Iterating raises MusicrecError if the file is damaged.
     """
 
     by_name: bool
+    timed: bool
     batches: Iterator[LogBatch]
 
 
@@ -95,14 +97,18 @@ def _opened(path: Path, columns: LogColumns, workers: int, files: ExitStack) -> 
     if magic == b"PAR1":
         table = files.enter_context(pq.ParquetFile(path))
         layout = parquet_layout(path, table.schema_arrow, columns)
-        return ListeningLog(layout.by_name, _naming_damage(path, read_parquet(table, layout)))
+        return ListeningLog(
+            layout.by_name, layout.timestamp is not None, _naming_damage(path, read_parquet(table, layout))
+        )
     stream = files.enter_context(_decompressed(path, magic, workers))
     header = stream.readline(MAX_HEADER_BYTES)
     if not header:
         raise MusicrecError(f"the listening log {path} is empty; {_ALLOWED}")
     layout = layout_of(path, header, columns, _ALLOWED)
     blocks = _blocks(stream, layout, header if layout.headerless else b"")
-    return ListeningLog(layout.by_name, _naming_damage(path, _read_blocks(blocks, layout, workers)))
+    return ListeningLog(
+        layout.by_name, layout.timestamp is not None, _naming_damage(path, _read_blocks(blocks, layout, workers))
+    )
 
 
 @contextmanager
