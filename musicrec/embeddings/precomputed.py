@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from musicrec.errors import MusicrecError
 from musicrec.files import file_hash
 from musicrec.workspace import TrackIndex, Workspace
 
+log = logging.getLogger(__name__)
+
 _HELP = "give it as embedding.path=FILE (.npy with ids beside it, .npz or .parquet)"
 
 
@@ -25,7 +28,8 @@ class Precomputed(Embedding):
       lists or one column per dimension;
     - `.npz`: a 1-d array of track ids and a 2-d array, whatever their names;
     - `.npy`: (rows, dim), with the ids in `ids` or in a file of the same name with the extension .txt or .csv beside it
-      (one per line, or the column `trackid` or `track_id`). Without ids, row i is track idx i.
+      (one per line, or the column `trackid` or `track_id`). Without ids, row i is track idx i. Where the index was made
+      from a log, that is only accepted if its track ids are 0, 1, 2, …; `ids=index` accepts it for any index.
 
     Without a path it is `embeddings/{name}.npy` of the workspace.
     """
@@ -47,7 +51,7 @@ class Precomputed(Embedding):
         Args:
             name: names the files; give each table its own.
             path: the file.
-            ids: file with the track ids of a .npy.
+            ids: file with the track ids of a .npy; `index`: its rows follow trackid_sorted.csv.
             trainable: recommenders learn the table, starting from these values.
             checkpoint: the same as `path`, under the name that other embeddings have for their file.
             max_seconds: ignored, like all keys that follow: accepted so that a sweep can set them for every embedding.
@@ -58,7 +62,8 @@ class Precomputed(Embedding):
         super().__init__(name, trainable)
         given = path or checkpoint
         self.path = Path(given).expanduser() if given else None
-        self.ids = Path(ids).expanduser() if ids else None
+        self.follows_index = ids == "index"
+        self.ids = Path(ids).expanduser() if ids and not self.follows_index else None
 
     def settings(self) -> dict[str, Any]:
         """Returns the file's path."""
@@ -88,8 +93,28 @@ class Precomputed(Embedding):
                     f"{self.path} has {len(values)} rows without track ids, trackid_sorted.csv has {len(tracks)} "
                     f"tracks: put one id per line in {self.path.with_suffix('.txt')}"
                 )
+            self._check_order(workspace, tracks)
             return values
         return _align(self.path, ids, values, tracks)
+
+    def _check_order(self, workspace: Workspace, tracks: TrackIndex) -> None:
+        """Says which order is assumed of rows without ids.
+
+        Raises:
+            MusicrecError: if the index came from a log and is not 0, 1, 2, …, so that no order can be assumed.
+        """
+        counting = all(track == str(row) for row, track in enumerate(tracks.ids))
+        if self.follows_index or not workspace.index_from_log():
+            log.info("%s has no track ids: row i is taken for the track with idx i in trackid_sorted.csv", self.path)
+        elif counting:
+            log.info("%s has no track ids: row i is taken for track i of the log", self.path)
+        else:
+            beside = self.path.with_suffix(".txt") if self.path else None
+            raise MusicrecError(
+                f"{self.path} has no track ids, and those of the log ({', '.join(tracks.ids[:3])}, …) are not "
+                f"0, 1, 2, …: put one id per line in {beside}, or set embedding.ids=index if the rows follow "
+                "trackid_sorted.csv"
+            )
 
     def _existing(self) -> Path:
         assert self.path is not None
