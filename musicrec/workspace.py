@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from musicrec.errors import MusicrecError
-from musicrec.files import write_text
+from musicrec.files import parquet_metadata, write_text
+
+# An integer as programs write it: 7, not 07 or +7.
+_INTEGER = re.compile(r"0|[1-9][0-9]*")
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,14 @@ class Workspace:
     def data_dir(self) -> Path:
         """Returns the folder of the splits."""
         return self.root / "data"
+
+    def index_from_log(self) -> bool:
+        """Returns whether the track index was made from the listening log, not from audio or by the user."""
+        try:
+            facts = parquet_metadata(self.plays).get("plays")
+        except (OSError, ValueError):  # missing or damaged
+            return False
+        return bool(facts and facts.get("index_from_log"))
 
     def embedding(self, name: str) -> Path:
         """Returns the path of an embedding's vectors."""
@@ -156,8 +168,18 @@ class TrackIndex:
             )
 
     def extended(self, track_ids: Iterable[str]) -> TrackIndex:
-        """Returns an index with the unknown ones of `track_ids` appended in sorted order (self if there are none)."""
-        new = sorted({composed(str(track_id)) for track_id in track_ids if str(track_id) not in self})
+        """Returns an index with the unknown ones of `track_ids` appended in sorted order (self if there are none).
+
+        If all of them are plain integers, they are in numerical order (10 after 9), so that row i of a table without
+        ids is track i; otherwise by code point.
+
+        >>> TrackIndex([]).extended(["10", "9"]).ids
+        ['9', '10']
+        >>> TrackIndex([]).extended(["10", "9", "x"]).ids
+        ['10', '9', 'x']
+        """
+        unknown = {composed(str(track_id)) for track_id in track_ids if str(track_id) not in self}
+        new = sorted(unknown, key=int) if all(map(_INTEGER.fullmatch, unknown)) else sorted(unknown)
         return TrackIndex(self.ids + new) if new else self
 
     def save(self, path: Path) -> None:

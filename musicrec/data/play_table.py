@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet
 from musicrec.data.log.values import LogBatch
 
@@ -77,6 +77,7 @@ class PlayTable:
         tracks: numbers of the log's track ids.
         rows: number of rows.
         has_counts: whether there is a column of counts; otherwise each row is one play.
+        has_splits: whether there is a column that says to which split a row belongs.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
@@ -84,6 +85,7 @@ class PlayTable:
         self.users, self.tracks = Codes(), Codes()
         self.rows = 0
         self.has_counts = False
+        self.has_splits = False
 
     def append(self, batch: LogBatch) -> None:
         """Adds the good rows of a batch."""
@@ -94,9 +96,11 @@ class PlayTable:
         }
         if batch.counts is not None:
             columns["n"] = batch.counts
+        if batch.labels is not None:
+            columns[SPLIT] = batch.labels.cast(pa.string())
         self._connection.register("batch", pa.table(columns))
         if not self.rows:
-            self.has_counts = batch.counts is not None
+            self.has_counts, self.has_splits = batch.counts is not None, batch.labels is not None
             self._connection.execute("CREATE TABLE raw AS FROM batch LIMIT 0")
         self._connection.execute("INSERT INTO raw FROM batch")
         self._connection.unregister("batch")
@@ -126,12 +130,13 @@ class PlayTable:
         known = {code: row for code, row in enumerate(rows) if row is not None}
         table = {"track_code": pa.array(known.keys(), pa.int32()), "idx": pa.array(known.values(), pa.int64())}
         self._connection.register("tracks", pa.table(table))
-        query = None if self.has_counts else self._packed(len(ids), max(known.values(), default=0))
+        query = None if self.has_counts or self.has_splits else self._packed(len(ids), max(known.values(), default=0))
         copy_to_parquet(self._connection, query or self._by_columns(), path, metadata)
 
     def _by_columns(self) -> str:
         """Returns the query of the sorted plays."""
         count = f", n AS {COUNT}" if self.has_counts else ""
+        count += f", {SPLIT}" if self.has_splits else ""
         return f"""
             SELECT id AS {USER}, idx AS {TRACK}, played AS {TIMESTAMP}{count}
             FROM raw JOIN users USING (user_code) JOIN tracks USING (track_code)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from musicrec.data.content_hash import hashes_path, log_hashes
 from musicrec.data.database import database
-from musicrec.data.log.formats import AUTO, LogColumns
-from musicrec.data.log.read import open_log
-from musicrec.data.log.values import NOT_UTF8, BadRow, LogBatch
+from musicrec.data.load import load, shown_paths
 from musicrec.data.play_table import PlayTable
-from musicrec.data.source import DataSource
+from musicrec.data.source import DataSource, LogPart
 from musicrec.data.track_matching import match_tracks
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_metadata
@@ -35,15 +30,6 @@ log = logging.getLogger(__name__)
 # Raise it when the same log must give another plays.pqt, so that older files are made again.
 VERSION = 3
 
-# Reading stops after this many bad rows if there was no good one.
-HOPELESS_ROWS = 100_000
-PROGRESS_ROWS = 10_000_000
-
-# A log with a larger share of rows that are not UTF-8, one in a thousand, has another encoding.
-_BROKEN_SHARE = 1_000
-
-_TIME_OF_DAY = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}")
-
 
 @dataclass(frozen=True)
 class Plays:
@@ -57,6 +43,7 @@ class Plays:
         unknown_tracks: number of tracks outside the index, listed in data/unknown_tracks.csv.
         unknown_plays: number of their plays.
         has_counts: whether there is a column `count`; without it each row is one play.
+        has_splits: whether there is a column `split`, for splits made elsewhere.
     """
 
     made_from: dict[str, Any]
@@ -66,6 +53,7 @@ class Plays:
     unknown_tracks: int
     unknown_plays: int
     has_counts: bool
+    has_splits: bool = False
 
     @classmethod
     def of(cls, path: Path) -> Plays | None:
@@ -101,8 +89,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     Raises:
         MusicrecError: if the log cannot be read or has no good row or no known track.
     """
-    paths = source.plays_paths(workspace)
-    path = shown_paths(paths)
+    parts = source.parts(workspace)
+    path = shown_paths([path for part in parts for path in part.paths])
     if tracks is not None and (fitting := present_plays(source, workspace, tracks)):
         _warn(fitting, workspace)
         return fitting, tracks, False
@@ -112,7 +100,7 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     threads = usable_cpus()
     with database(workspace.root, source.memory_limit, threads) as connection:
         raw = PlayTable(connection)
-        bad_rows, by_name = _load(source, paths, raw, rejected_path(workspace), threads)
+        bad_rows, by_name = load(source, parts, raw, rejected_path(workspace), threads)
         track_ids = raw.tracks.ids()
         if from_log:
             tracks = (tracks or TrackIndex([])).extended(track_ids)
@@ -126,13 +114,14 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
         reasons = {track_ids[code]: reason for code, reason in matches.ambiguous.items()}
         _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()}, reasons)
         plays = Plays(
-            made_from=_identity(source, paths, tracks, hashes_path(workspace)),
+            made_from=_identity(source, parts, tracks, hashes_path(workspace)),
             index_from_log=from_log,
             rows=raw.rows,
             bad_rows=bad_rows,
             unknown_tracks=len(unknown),
             unknown_plays=sum(unknown.values()),
             has_counts=raw.has_counts,
+            has_splits=raw.has_splits,
         )
         with atomic_path(workspace.plays) as temporary:
             raw.write(rows, temporary, {**tracks.stamp(), "plays": vars(plays)})
@@ -147,127 +136,22 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
 def present_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex) -> Plays | None:
     """Returns the facts of plays.pqt if it was made from this log with these settings and index, otherwise None."""
     present = Plays.of(workspace.plays)
-    if present and present.made_from == _identity(
-        source, source.plays_paths(workspace), tracks, hashes_path(workspace)
-    ):
+    if present and present.made_from == _identity(source, source.parts(workspace), tracks, hashes_path(workspace)):
         return present
     return None
 
 
-def _identity(source: DataSource, paths: Sequence[Path], tracks: TrackIndex, hashes: Path) -> dict[str, Any]:
+def _identity(source: DataSource, parts: Sequence[LogPart], tracks: TrackIndex, hashes: Path) -> dict[str, Any]:
     """Returns what decides the content of plays.pqt; the log's files are identified by content, wherever they lie."""
-    found = log_hashes(paths, hashes)
-    if not found:
+    by_split = {part.split: log_hashes(part.paths, hashes) for part in parts}
+    if not all(by_split.values()):
         return {}  # reading it reports what is wrong
     return {
         "version": VERSION,
-        "log": found,
+        "log": by_split.get(None, by_split),
         **source.log_settings(),
         **tracks.stamp(),
     }
-
-
-def shown_paths(paths: Sequence[Path]) -> str:
-    """Returns the paths of a log for messages."""
-    return str(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-
-
-def _load(source: DataSource, paths: Sequence[Path], raw: PlayTable, rejected: Path, threads: int) -> tuple[int, bool]:
-    """Reads the log into `raw` and its bad rows into the file `rejected`.
-
-    Returns:
-        The number of bad rows, and whether track ids are composed of artist and title.
-    """
-    path = shown_paths(paths)
-    columns = LogColumns(
-        source.user_column,
-        source.track_column,
-        source.timestamp_column,
-        source.count_column,
-        source.format,
-        source.columns,
-        source.encoding,
-        source.min_played_seconds,
-    )
-    bad_rows = 0
-    first_reason = ""
-    formats: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    not_utf8: list[BadRow] = []
-    header = ["line", "reason", "text"]
-    with (
-        open_log(paths, columns, threads) as listening_log,
-        atomic_path(rejected) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*header, "file"] if listening_log.several else header)
-        for batch in listening_log.batches:
-            for row in batch.bad:
-                if source.on_bad_row == "error":
-                    raise MusicrecError(
-                        f"{row.file or path}, line {row.line}: {row.reason}; fix it, or skip such rows with "
-                        "data.on_bad_row=skip"
-                    )
-                first_reason = first_reason or f"line {row.line}: {row.reason}"
-                writer.writerow([row.line, row.reason, row.text, *([row.file] if row.file else [])])
-            bad_rows += len(batch.bad)
-            not_utf8 += [replace(row, text="") for row in batch.bad if NOT_UTF8 in row.reason]
-            formats += batch.formats
-            left_out += batch.left_out
-            before = raw.rows
-            if len(batch):
-                if not raw.rows:
-                    _refuse_times_as_ids(path, batch)
-                if raw.rows and (batch.counts is not None) != raw.has_counts:
-                    raise MusicrecError(f"some files of {path} have a column of counts and some have none")
-                raw.append(batch)
-            if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
-                log.info("%s: %s rows read", path, f"{raw.rows:,}")
-            if not raw.rows and bad_rows >= HOPELESS_ROWS:
-                break
-        if source.encoding == AUTO and len(not_utf8) * _BROKEN_SHARE > raw.rows:
-            where = f"{not_utf8[0].file or path}, line {not_utf8[0].line}"
-            raise MusicrecError(
-                f"{where}: not UTF-8, as {len(not_utf8):,} rows in all; set "
-                "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
-            )
-        if not raw.rows:
-            raise MusicrecError(
-                f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason, left_out)}"
-            )
-    if not bad_rows:
-        rejected.unlink()
-    for what, count in sorted(left_out.items()):
-        log.info("%s: %s entries left out: %s", path, f"{count:,}", what)
-    if len(formats) > 1:
-        mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(formats.items()))
-        log.warning("%s mixes timestamp formats (%s); each was read in its own format", path, mixture)
-    return bad_rows, listening_log.by_name
-
-
-def _why_empty(bad_rows: int, first_reason: str, left_out: Counter[str]) -> str:
-    if left_out and not bad_rows:
-        return "only " + " and ".join(sorted(left_out))
-    if not bad_rows:
-        return "there is only a header"
-    return (
-        f"all rows are bad, first {first_reason}; are data.user_column, data.track_column and "
-        "data.timestamp_column right?"
-    )
-
-
-def _refuse_times_as_ids(path: str, batch: LogBatch) -> None:
-    """Refuses a log whose ids look like times, because its columns are probably swapped."""
-    for key, ids in (("user_column", batch.users), ("track_column", batch.tracks)):
-        if isinstance(ids, np.ndarray):
-            continue
-        first = ids.dictionary[:100].to_pylist()
-        if all(_TIME_OF_DAY.match(value) for value in first):
-            raise MusicrecError(
-                f"the {key.split('_')[0]} ids of {path}, such as {first[0]!r}, look like timestamps; are columns "
-                f"swapped? Set data.{key}=NAME and data.timestamp_column=NAME"
-            )
 
 
 def _warn_of_case(path: str, tracks: TrackIndex) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from musicrec.audio.library import scan
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, literal
+from musicrec.data.given_splits import report_odd_pairs, split_names
 from musicrec.data.log.formats import FORMATS
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
@@ -80,7 +81,7 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
             workspace.plays.unlink()
             plays, tracks, new_plays = make_plays(source, workspace, tracks)
             made = [workspace.plays]
-        period = _split(source, workspace, plays, {**tracks.stamp(), "settings": settings})
+        period = _split(source, workspace, plays, tracks, settings)
         made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
     else:
         log.info("%s is up to date", workspace.data_dir)
@@ -113,6 +114,8 @@ def check_settings(source: DataSource) -> None:
         ("on_bad_row", source.on_bad_row, ON_BAD_ROW),
     ):
         demand(f"data.{key}", value, value in allowed, f"one of: {', '.join(allowed)}")
+    if source.split == "column":
+        split_names(source.split_column, source.split_values)
     source.filters.check()
     used = SPLITS[source.split].dates
     given = {key: _date(key, getattr(source, key)) for key in ("start", "test", "end")}
@@ -171,14 +174,16 @@ def _fits(statistics: Path, files: Sequence[Path]) -> bool:
         return False
 
 
-def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dict[str, Any]) -> str:
+def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: TrackIndex, settings: dict[str, Any]) -> str:
     """Writes all split files and their statistics, or none of them, and returns the period."""
     split = SPLITS[source.split]
+    odd_pairs = workspace.data_dir / "odd_pairs.csv"
+    given = f", {SPLIT}" if plays.has_splits else ""
     with database(workspace.root, source.memory_limit, usable_cpus()) as connection:
         connection.execute(
             f"""
             CREATE VIEW all_plays AS
-            SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT if plays.has_counts else 1} AS n
+            SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT if plays.has_counts else 1} AS n{given}
             FROM read_parquet({literal(workspace.plays)})
             """
         )
@@ -187,13 +192,17 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, metadata: dic
         log.info("%s split: %s", source.split, period)
         source.filters.apply(connection, period)
         queries = split.queries(connection, period)
-        metadata = {**metadata, "period": str(period)}
+        metadata = {**tracks.stamp(), "settings": settings, "period": str(period)}
         with ExitStack() as stack:
             written = {}
             for name, query in queries.items():
                 path = stack.enter_context(atomic_path(workspace.split(name)))
                 copy_to_parquet(connection, query, path, metadata)
                 written[name] = f"SELECT * FROM read_parquet({literal(path)})"
+            if plays.has_splits:
+                report_odd_pairs(connection, written, odd_pairs, tracks)
+            else:
+                odd_pairs.unlink(missing_ok=True)
             statistics = split_statistics(connection, written)
             statistics.to_csv(stack.enter_context(atomic_path(stats_path(workspace))), index=False)
             # Stale files of another split would be taken for this one's truth. If killed here, loading reports the

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from musicrec.data.filters import Filters
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """A part of a listening log.
+
+    Attributes:
+        paths: files, folders, archives or patterns.
+        split: the split that all its rows belong to; None: its rows are to be split.
+    """
+
+    paths: Sequence[Path]
+    split: str | None = None
 
 
 class DataSource:
@@ -24,6 +38,8 @@ class DataSource:
         audio_dir: str | Path | None = None,
         plays: str | Path | Sequence[str | Path] | None = None,
         split: str = "temporal",
+        split_column: str | None = None,
+        split_values: Mapping[str, Any] | None = None,
         candidates: str = "separate",
         start: str = "auto",
         test: str = "auto",
@@ -32,7 +48,7 @@ class DataSource:
         format: str = "auto",
         user_column: str = "user_id",
         track_column: str = "track_id",
-        timestamp_column: str = "timestamp",
+        timestamp_column: str | None = "timestamp",
         count_column: str | None = "auto",
         columns: Sequence[str] | None = None,
         encoding: str = "auto",
@@ -50,7 +66,10 @@ class DataSource:
             audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
             plays: the listening log: .tsv, .csv, .json (plain, .gz, .bz2, .zst), .parquet, an export's .zip, a folder
                 of these, a pattern such as endsong_*.json, or several in a list. None: not known yet.
-            split: how to split: `temporal`, `hot_cold` or `leave_one_out` (musicrec/data/splits.py).
+            split: how to split: `temporal`, `hot_cold`, `leave_one_out` (musicrec/data/splits.py), or `column`: as a
+                column of the log says.
+            split_column: name of that column.
+            split_values: split name to its value in that column; None = the names themselves.
             candidates: which tracks lists are drawn from if the split has cold tracks: `separate` lists of warm and of
                 cold tracks, or `mixed` lists of both (musicrec/data/interactions.py).
             start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the
@@ -63,10 +82,11 @@ class DataSource:
                 export of one's own scrobbles), `spotify` (its streaming history), `ratings` (user, item, rating and
                 time without a header), `sequences` (lines of user item item …, without times), or `auto` = detected
                 from the first lines (never `sequences`).
-            user_column: name of the column of user ids.
+            user_column: name of the column of user ids; `auto` = the default or a usual other name, also for the
+                next two.
             track_column: name of the column of track ids; names in braces compose the id of several columns:
                 "{artist} - {title}".
-            timestamp_column: name of the column of times.
+            timestamp_column: name of the column of times; None = rows are in order of time.
             count_column: name of the column of plays per row. `auto` = the column `count` if there is one, otherwise
                 each row is one play; None = each row is one play.
             columns: names of all columns of a log without a header, in order; None = the first line has them.
@@ -80,8 +100,10 @@ class DataSource:
         """
         self.name = name
         self.audio_dir = _path(audio_dir)
-        self.plays = _paths(plays)
+        self.plays = None if plays is None else as_paths(plays)
         self.split = split
+        self.split_column = split_column
+        self.split_values = dict(split_values) if split_values else None
         self.candidates = candidates
         self.start = str(start)
         self.test = str(test)
@@ -126,9 +148,23 @@ class DataSource:
             raise MusicrecError(f"data={self.name} needs a listening log; set data.plays=FILE")
         return self.plays
 
+    def parts(self, workspace: Workspace) -> list[LogPart]:
+        """Returns the parts of the log: one, or one per split if the splits were made elsewhere.
+
+        Raises:
+            MusicrecError: if none was given.
+        """
+        if self.split == "files":
+            raise MusicrecError(
+                "data.split=files needs a file of each split: data=split_files data.train=FILE data.test=FILE"
+            )
+        return [LogPart(self.plays_paths(workspace))]
+
     def log_settings(self) -> dict[str, Any]:
         """Returns the settings that decide how the log is read, which the files made from it record."""
+        column = {"split_column": self.split_column, "split_values": self.split_values}
         return {
+            **(column if self.split == "column" else {}),
             "format": self.format,
             "user_column": self.user_column,
             "track_column": self.track_column,
@@ -145,7 +181,6 @@ def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value).expanduser()
 
 
-def _paths(value: str | Path | Sequence[str | Path] | None) -> list[Path] | None:
-    if value is None:
-        return None
+def as_paths(value: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Returns the paths of an option that takes one or several."""
     return [Path(one).expanduser() for one in ([value] if isinstance(value, (str, Path)) else value)]

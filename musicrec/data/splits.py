@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.data.given_splits import GIVEN, given, no_dates
 from musicrec.data.split_dates import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
 from musicrec.errors import MusicrecError
 
@@ -187,4 +188,6 @@ SPLITS = {
     "temporal": Split(("train", "val", "test"), ("start", "test", "end"), chosen_period, temporal),
     "hot_cold": Split(("train", "val", "hot_test", "cold_test"), ("test", "end"), year_and_month, hot_cold),
     "leave_one_out": Split(("train", "val", "test"), ("start", "end"), whole_log, leave_one_out),
+    "column": Split(GIVEN, (), no_dates, given),
+    "files": Split(GIVEN, (), no_dates, given),
 }

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicrec.data.plays import make_plays
+from musicrec.data.source import DataSource
 from musicrec.embeddings.precomputed import Precomputed
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
@@ -46,6 +48,40 @@ def test_rows_follow_the_track_index(tmp_path: Path, kind: str) -> None:
         table = embedding.table(Workspace(tmp_path), TRACKS)
         assert table.dtype == np.float32
         np.testing.assert_array_equal(table, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("log_ids", "ids"), [(["10", "2", "0", *"13456789"], None), (["b", "a", "c"], "index"), (["2", "1", "3"], "index")]
+)
+def test_npy_without_ids_beside_the_index_of_a_log(tmp_path: Path, log_ids: list[str], ids: str | None) -> None:
+    workspace = from_log(tmp_path, log_ids)
+    tracks = TrackIndex.load(workspace.track_index)
+    assert tracks.ids == sorted(log_ids, key=lambda track: (len(track), track))
+    values = np.arange(2 * len(tracks), dtype=np.float32).reshape(-1, 2)
+    np.save(tmp_path / "mine.npy", values)
+    np.testing.assert_array_equal(
+        Precomputed(path=str(tmp_path / "mine.npy"), ids=ids).table(workspace, tracks), values
+    )
+
+
+@pytest.mark.parametrize("log_ids", [["b", "a", "c"], ["1", "2", "3"], ["0", "1", "3"], ["00", "1", "2"]])
+def test_npy_without_ids_is_refused_if_the_order_is_unknown(tmp_path: Path, log_ids: list[str]) -> None:
+    workspace = from_log(tmp_path, log_ids)
+    np.save(tmp_path / "mine.npy", VALUES)
+    with pytest.raises(
+        MusicrecError, match=r"are not 0, 1, 2, …: put one id per line in .*mine.txt, or set embedding.ids"
+    ):
+        Precomputed(path=str(tmp_path / "mine.npy")).table(workspace, TrackIndex.load(workspace.track_index))
+
+
+def from_log(tmp_path: Path, ids: list[str]) -> Workspace:
+    """Returns a workspace whose track index was made from a log of these tracks."""
+    days = pd.date_range("2019-01-01", periods=len(ids)).astype(str)
+    frame = pd.DataFrame({"user_id": 1, "track_id": ids, "timestamp": days})
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    workspace = Workspace(tmp_path / "workspace")
+    make_plays(DataSource("mine", plays=tmp_path / "log.csv"), workspace, None)
+    return workspace
 
 
 def test_npy_without_ids_is_in_the_order_of_the_index(tmp_path: Path) -> None:

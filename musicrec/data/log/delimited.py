@@ -82,7 +82,7 @@ def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     kind = _sniff(block, layout)
     identity = pa.dictionary(pa.int32(), pa.string())
     kinds: dict[str | None, pa.DataType] = {name: identity for name in layout.fields}
-    kinds |= {layout.user: pa.string(), layout.timestamp: kind, layout.count: pa.int64()}
+    kinds |= {layout.user: pa.string(), layout.timestamp: kind, layout.count: pa.int64(), layout.label: identity}
     try:
         columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted], note)
         users, tracks, times, *rest = layout.assembled(columns)
@@ -101,14 +101,17 @@ def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     ):
         return None
     timestamps, formats = instants(times)
+    labels = rest.pop() if layout.label is not None else None
     counts = rest[0].to_numpy() if rest else None
     if np.isnat(timestamps).any() or (counts is not None and counts.min() < 1):
         return None
-    return LogBatch(users, tracks, timestamps, counts, formats=formats)
+    return LogBatch(users, tracks, timestamps, counts, formats=formats, labels=labels)
 
 
 def _sniff(block: bytes, layout: Layout) -> pa.DataType:
     """Returns the type of a block's timestamps, guessed from its first row; a wrong guess only costs time."""
+    if layout.timestamp is None:
+        return pa.int64()
     cells = block[: block.index(b"\n")].rstrip(b"\r").split(layout.delimiter.encode())
     cell = cells[layout.names.index(layout.timestamp)].strip(b'"') if len(cells) == layout.width else b""
     if cell.isdigit():
@@ -141,7 +144,7 @@ def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         understood = False
     if not understood:
         columns, line_of_row, faults = _parse_with_csv(lines, layout)
-    batch, reasons = check_rows(layout.assembled(columns))
+    batch, reasons = check_rows(layout.assembled(columns), labelled=layout.label is not None)
     faults |= {int(line_of_row[row]): reason for row, reason in reasons.items()}
     batch.bad = [
         BadRow(first_line + index, faults[index], shown_line(lines[index]))

@@ -150,7 +150,7 @@ def _layout(name: str, texts: list[str], delimiter: str | None, columns: LogColu
     if detected == RATINGS:
         columns = replace(columns, format=AUTO)
     user, track, timestamp, count, guess = table_columns(name, names, columns)
-    return Layout(delimiter, quoted, names, user, track, timestamp, count, guess=guess)
+    return Layout(delimiter, quoted, names, user, track, timestamp, count, guess=guess, label=columns.label)
 
 
 def _delimiter(text: str) -> str:
@@ -173,12 +173,13 @@ def _cells(text: str, delimiter: str, quoted: bool) -> list[str]:
 
 def _detected(name: str, text: str, names: tuple[str, ...], columns: LogColumns) -> str | None:
     """Returns the format of a table, detected from its first line; None if that is no known header."""
-    known = set(template_fields(columns.track)) or {columns.track}
+    track = _DEFAULTS["track_column"] if columns.track == AUTO else columns.track
+    known = set(template_fields(track)) or {track}
     if known <= set(names):
         return TABLE
     if "\t" in text and len(names) == len(_LASTFM_1K_COLUMNS) and _DAY_AND_TIME.match(names[1]):
         return LASTFM_1K
-    named = columns.track != _DEFAULTS["track_column"]
+    named = track != _DEFAULTS["track_column"]
     if (
         not named
         and _alias(names, "artist")
@@ -249,7 +250,8 @@ def _named(name: str, names: tuple[str, ...], width: int, delimiter: str, quoted
     if len(names) != width:
         raise MusicrecError(f"data.columns names {len(names)} columns; {name} has {width}")
     user, track, timestamp, count, _ = table_columns(name, names, replace(columns, format=TABLE))
-    return _doubled(Layout(delimiter, quoted, names, user, track, timestamp, count, headerless=True))
+    layout = Layout(delimiter, quoted, names, user, track, timestamp, count, headerless=True, label=columns.label)
+    return _doubled(layout)
 
 
 def _lastfm(name: str, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
@@ -268,7 +270,8 @@ def _lastfm(name: str, names: tuple[str, ...], delimiter: str, quoted: bool, col
     timestamp = found["timestamp"]
     assert timestamp is not None
     user = columns.user if columns.user in names else found["user"]
-    layout = Layout(delimiter, quoted, names, user, track, timestamp)
+    label = columns.label if columns.label in names else None
+    layout = Layout(delimiter, quoted, names, user, track, timestamp, label=label)
     return replace(layout, nobody=of_user[1]) if of_user and user is None else layout
 
 
@@ -283,7 +286,9 @@ def _alias(names: Sequence[str], role: str) -> str | None:
     return next((by_plain[alias] for alias in _ALIASES[role] if alias in by_plain), None)
 
 
-def table_columns(name: str, names: Sequence[str], columns: LogColumns) -> tuple[str, str, str, str | None, str | None]:
+def table_columns(
+    name: str, names: Sequence[str], columns: LogColumns
+) -> tuple[str, str, str | None, str | None, str | None]:
     """Returns the user column, the track id's template, the timestamp column, the count column, and what was guessed.
 
     Raises:
@@ -291,12 +296,14 @@ def table_columns(name: str, names: Sequence[str], columns: LogColumns) -> tuple
             found and the key to set.
     """
     asked = columns
-    if columns.format == AUTO:
-        columns = _guessed(name, names, columns)
+    columns = _guessed(name, names, columns)
     fields = template_fields(columns.track)
     wanted = [("user_column", columns.user)]
     wanted += [("track_column", column) for column in fields or [columns.track]]
-    wanted.append(("timestamp_column", columns.timestamp))
+    if columns.timestamp is not None:
+        wanted.append(("timestamp_column", columns.timestamp))
+    if columns.label is not None:
+        wanted.append(("split_column", columns.label))
     count = columns.count
     if count == AUTO:
         count = DEFAULT_COUNT_COLUMN if DEFAULT_COUNT_COLUMN in names else None
@@ -319,19 +326,25 @@ def table_columns(name: str, names: Sequence[str], columns: LogColumns) -> tuple
     track = columns.track if fields else f"{{{columns.track}}}"
     guess = None
     if columns != asked:
-        guess = f"user = {columns.user}, track = {columns.track}, time = {columns.timestamp}"
+        time = "none, rows are in order of time" if columns.timestamp is None else columns.timestamp
+        guess = f"user = {columns.user}, track = {columns.track}, time = {time}"
     return columns.user, track, columns.timestamp, count, guess
 
 
 def _guessed(name: str, names: Sequence[str], columns: LogColumns) -> LogColumns:
-    """Returns the columns with default names that are missing replaced by usual other names.
+    """Returns the columns with `auto` and, in tables that were detected, missing default names replaced by usual ones.
 
     Raises:
         MusicrecError: if several columns could be meant.
     """
     for key, default in _DEFAULTS.items():
         role = key.removesuffix("_column")
-        if getattr(columns, role) != default or default in names:
+        asked = getattr(columns, role)
+        if asked != AUTO and (columns.format != AUTO or asked != default or default in names):
+            continue
+        changed: dict[str, Any] = {role: default}
+        if default in names:
+            columns = replace(columns, **changed)
             continue
         others = [column for column in names if column.lower() in _OTHER_NAMES[key]]
         if len(set(others)) > 1:
@@ -340,8 +353,10 @@ def _guessed(name: str, names: Sequence[str], columns: LogColumns) -> LogColumns
                 f"choose one: data.{key}=NAME"
             )
         if others:
-            changed: dict[str, Any] = {role: others[0]}
-            columns = replace(columns, **changed)
+            changed = {role: others[0]}
+        elif asked == AUTO and role == "timestamp":
+            changed = {role: None}
+        columns = replace(columns, **changed)
     return columns
 
 

@@ -33,22 +33,27 @@ class LogColumns:
     Attributes:
         user: column of user ids.
         track: column of track ids, or a text with the names of several columns in braces: {artist} - {title}.
-        timestamp: column of times.
+        timestamp: column of times; None: there is none.
         count: column of plays per row; `auto` = the column `count` if there is one, None = each row is one play.
         format: one of FORMATS; `auto` = detected from the first lines.
         names: names of all columns of a log without a header, in order; None = the first line has them.
         encoding: of the text; `auto` = UTF-8, or what a byte order mark says.
         min_played_seconds: shorter plays are left out, where the log says how long they were.
+        label: column that says to which split a row belongs; None: there is none.
+
+    In tables, `auto` for user, track or timestamp is the default name or a usual other one; if none is there,
+    `timestamp` is None.
     """
 
     user: str
     track: str
-    timestamp: str
+    timestamp: str | None
     count: str | None = AUTO
     format: str = TABLE
     names: tuple[str, ...] | None = None
     encoding: str = AUTO
     min_played_seconds: float = 0
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Layout:
         names: names of all columns, in order.
         user: name of the column of users; None = all plays are of NOBODY.
         track: template of the track id, with names of columns in braces.
-        timestamp: name of the column of times.
+        timestamp: name of the column of times; None = rows are in order of time.
         count: name of the column of counts; None = each row is one play.
         headerless: whether the first line is a row.
         format: one of FORMATS without `auto`.
@@ -69,6 +74,7 @@ class Layout:
         min_played_seconds: shorter plays are left out, where the log says how long they were.
         skipped_lines: number of lines before the header or the first row.
         guess: what the columns were taken for, if nobody said so; None = the user or the format did.
+        label: name of the column of splits; None = there is none.
     """
 
     delimiter: str
@@ -76,7 +82,7 @@ class Layout:
     names: tuple[str, ...]
     user: str | None
     track: str
-    timestamp: str
+    timestamp: str | None
     count: str | None = None
     headerless: bool = False
     format: str = TABLE
@@ -84,6 +90,7 @@ class Layout:
     min_played_seconds: float = 0
     skipped_lines: int = 0
     guess: str | None = None
+    label: str | None = None
 
     @property
     def width(self) -> int:
@@ -97,8 +104,8 @@ class Layout:
 
     @property
     def wanted(self) -> list[str]:
-        """Returns the columns to read: user, those of the track, timestamp, count."""
-        named = [self.user, *self.fields, self.timestamp, self.count]
+        """Returns the columns to read: user, those of the track, timestamp, count, label."""
+        named = [self.user, *self.fields, self.timestamp, self.count, self.label]
         return [name for name in named if name is not None]
 
     @property
@@ -112,9 +119,9 @@ class Layout:
         return len(self.fields) > 1
 
     def assembled(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
-        """Returns user, track, timestamp and, if the log has it, count, made of the `wanted` columns.
+        """Returns user, track, timestamp and, if the log has them, count and label, made of the `wanted` columns.
 
-        A composed track id is empty if one of its parts is.
+        A composed track id is empty if one of its parts is. Without a column of times all of them are 1970-01-01.
         """
         rest = list(columns)
         rows = len(rest[-1])
@@ -124,6 +131,8 @@ class Layout:
             users = rest.pop(0)
         fields = self.fields
         parts, rest = rest[: len(fields)], rest[len(fields) :]
+        if self.timestamp is None:
+            rest.insert(0, pa.array(np.zeros(rows, np.int64)))
         if self.track == f"{{{fields[0]}}}":
             return [users, parts[0], *rest]
         kind = pa.binary() if any(pa.types.is_binary(part.type) for part in parts) else pa.string()

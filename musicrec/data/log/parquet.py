@@ -23,7 +23,7 @@ def parquet_layout(path: Path, schema: pa.Schema, columns: LogColumns) -> Layout
         MusicrecError: if a column is missing or has a type that cannot be used.
     """
     user, track, timestamp, count, guess = table_columns(str(path), schema.names, columns)
-    layout = Layout("", False, tuple(schema.names), user, track, timestamp, count, guess=guess)
+    layout = Layout("", False, tuple(schema.names), user, track, timestamp, count, guess=guess, label=columns.label)
     for name in layout.wanted:
         _check_type(path, name, schema.field(name).type, is_time=name == timestamp, is_count=name == count)
     return layout
@@ -34,7 +34,7 @@ def read_parquet(file: pq.ParquetFile, layout: Layout) -> Iterator[LogBatch]:
     row = 1
     for part in file.iter_batches(_BATCH_ROWS, columns=layout.wanted):
         columns = [part.column(name) for name in layout.wanted]
-        batch, reasons = check_rows(layout.assembled(columns))
+        batch, reasons = check_rows(layout.assembled(columns), labelled=layout.label is not None)
         batch.bad = [
             BadRow(row + index, reason, shown_value([str(column[index]) for column in columns]))
             for index, reason in sorted(reasons.items())

@@ -68,11 +68,13 @@ class ListeningLog:
 
     Attributes:
         by_name: whether track ids of the files read so far are composed of artist and title.
+        timed: whether rows have times; otherwise they are in order of time.
         batches: its rows in order, bad ones set apart. Iterating raises MusicrecError if a file is damaged.
         several: whether there are several files, so that bad rows name theirs.
     """
 
     by_name: bool
+    timed: bool
     batches: Iterator[LogBatch]
     several: bool = False
 
@@ -99,7 +101,7 @@ def open_log(path: Path | Sequence[Path], columns: LogColumns, workers: int | No
     files = log_files([path] if isinstance(path, Path) else path)
     with ExitStack() as stack:
         first = stack.enter_context(_opened(files[0], columns, workers or usable_cpus()))
-        listening_log = ListeningLog(first.by_name, first.batches, len(files) > 1)
+        listening_log = ListeningLog(first.by_name, first.timed, first.batches, len(files) > 1)
         if len(files) > 1:
             listening_log.batches = _all(files, first, listening_log, columns, workers or usable_cpus())
         yield listening_log
@@ -113,6 +115,8 @@ def _all(
         with ExitStack() as stack:
             opened = first if not index else stack.enter_context(_opened(file, columns, workers, said=True))
             whole.by_name |= opened.by_name
+            if opened.timed != whole.timed:
+                raise MusicrecError(f"{file} has {'' if opened.timed else 'no '}times, unlike {files[0]}")
             for batch in opened.batches:
                 batch.bad = [replace(row, file=str(file)) for row in batch.bad]
                 yield batch
@@ -133,8 +137,8 @@ def _opened(file: LogFile, columns: LogColumns, workers: int, said: bool = False
             layout, batches = _begun(file, columns, workers, files)
         batches = _naming_damage(file, batches)
         if layout.guess and not said:
-            batches = _saying_guess(file, layout.guess, batches)
-        yield ListeningLog(layout.by_name, batches)
+            batches = _saying_guess(file, layout, batches)
+        yield ListeningLog(layout.by_name, layout.timestamp is not None, batches)
 
 
 def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -> tuple[Layout, Iterator[LogBatch]]:
@@ -165,17 +169,18 @@ def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -
     return layout, _read_blocks(blocks, layout, workers, before + 1)
 
 
-def _saying_guess(file: LogFile, guess: str, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
+def _saying_guess(file: LogFile, layout: Layout, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
     """Says what the columns were taken for, with the first row as an example."""
     said = False
     for batch in batches:
         if len(batch) and not said:
             said = True
+            time = "no time" if layout.timestamp is None else f"{str(batch.timestamps[0])[:19]} UTC"
             user = batch.users[0] if isinstance(batch.users, np.ndarray) else batch.users[0].as_py()
             log.info(
-                "%s: read as %s; its first row: user %s, track %r, %s UTC. If that is wrong, set data.format or "
+                "%s: read as %s; its first row: user %s, track %r, %s. If that is wrong, set data.format or "
                 "data.user_column, data.track_column and data.timestamp_column",
-                *(file, guess, str(user)[:60], batch.tracks[0].as_py()[:100], str(batch.timestamps[0])[:19]),
+                *(file, layout.guess, str(user)[:60], batch.tracks[0].as_py()[:100], time),
             )
         yield batch
 

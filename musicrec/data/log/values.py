@@ -63,6 +63,7 @@ class LogBatch:
         bad: the rejected rows.
         formats: number of timestamps by format.
         left_out: number of rows that are not plays (too short, podcasts) by what they are; they are not bad.
+        labels: the split of each row as text, dictionary-encoded; None if the log does not say it.
     """
 
     users: pa.DictionaryArray | np.ndarray
@@ -72,6 +73,7 @@ class LogBatch:
     bad: list[BadRow] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    labels: pa.DictionaryArray | None = None
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -91,12 +93,15 @@ def plain_integers(texts: pa.StringArray) -> np.ndarray | None:
     return numbers if digits == letters else None
 
 
-def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
+def check_rows(columns: list[pa.Array], labelled: bool = False) -> tuple[LogBatch, dict[int, str]]:
     """Returns the good rows of columns of any type, and the reasons of the bad rows by index.
 
     Args:
-        columns: user, track, timestamp and, if the log has it, count; text may be binary or string.
+        columns: user, track, timestamp and, if the log has them, count and label; text may be binary or string.
+        labelled: whether there is a label.
     """
+    labels = _texts(columns[-1]) if labelled else None
+    columns = columns[:-1] if labelled else columns
     users, tracks = _texts(columns[0]), _texts(columns[1])
     timestamps, formats = instants(columns[2])
     counts = _counts(columns[3]) if len(columns) == 4 else None
@@ -126,6 +131,7 @@ def check_rows(columns: list[pa.Array]) -> tuple[LogBatch, dict[int, str]]:
         timestamps[good],
         None if counts is None else counts[good],
         formats=formats,
+        labels=None if labels is None else pc.fill_null(labels, "").filter(kept).dictionary_encode(),
     )
     return batch, reasons
 
