@@ -11,7 +11,7 @@ from musicrec.errors import MusicrecError
 
 _FILE_STEM = re.compile(r"[A-Za-z0-9][\w-]*")
 # Other files of a workspace end in .csv, too.
-_RESERVED = frozenset({"chance", "comparison", "controls", "seeds", "significance", "trackid_sorted"})
+_RESERVED = frozenset({"artists", "chance", "comparison", "controls", "seeds", "significance", "trackid_sorted"})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from musicrec.workspace import TrackIndex, Workspace
 # (user, track, split): user 2 hears track 10 again in test, user 9 is not in train.
 ROWS = [(1, 10, 0), (1, 9, 0), (2, 10, 0), (2, 10, 0), (1, 2, 1), (2, 10, 2), (9, 9, 2), (1, 100, 2)]
 VALUES = {"train": 0, "val": 1, "test": 2}
-AUTO = {"user_column": "auto", "track_column": "auto", "timestamp_column": "auto"}
+AUTO: dict[str, Any] = {"user_column": "auto", "track_column": "auto", "timestamp_column": "auto"}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_file_per_split(tmp_path: Path, workspace: Workspace) -> None:
         else:
             frame.to_csv(tmp_path / f"{name}.csv", index=False)
     files = {"train": "train.csv", "val": "val.parquet", "test": "test.csv"}
-    paths = {name: str(tmp_path / file) for name, file in files.items()}
+    paths: dict[str, Any] = {name: str(tmp_path / file) for name, file in files.items()}
     prepare(SplitFilesSource("given", **paths, **AUTO), workspace)
     assert pairs(workspace, "train") == [(1, "9", 1), (1, "10", 1), (2, "10", 2)]
     assert pairs(workspace, "test") == [(1, "100", 1), (2, "10", 1), (9, "9", 1)]

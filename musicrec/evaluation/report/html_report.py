@@ -37,6 +37,7 @@ _BEYOND = {
     "PopularityLift": "by how much the lists are more popular than what the same users play (0 = alike)",
     "Diversity": "mean pairwise cosine distance within a list{space}",
 }
+_ARTISTS = "Held-out tracks whose artist the user played in training (known) and the others (new), on the same lists."
 _SEEDS = "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result (0 without noise)."
 
 
@@ -78,6 +79,7 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
             _beyond(comparison),
             {term: meaning.format(space=space) for term, meaning in _BEYOND.items()},
         ),
+        Section("artists", "Known and new artists", _artists(comparison), note=_ARTISTS),
         Section("seeds", "Several seeds", _seeds(comparison), note=_SEEDS),
         Section("data", "The data", _data(workspace), images=_images(plots, ["popularity", "activity"])),
         Section("runs", "All runs", _all_runs(comparison)),
@@ -162,6 +164,17 @@ def _beyond(comparison: Comparison) -> Grid:
             name = f"{comparison.titles[table]} · {row['row']}" if table else row["run"]
             rows.append([_link(row["run"], name), *numbers])
     return Grid(["run", *columns], rows)
+
+
+def _artists(comparison: Comparison) -> Grid:
+    """Returns the metrics apart for tracks of artists that the user knows and for others; the main split's names."""
+    rows = []
+    for row in comparison.artists.to_dict("records"):
+        numbers = [GridCell(f"{row[metric]:.4f}") for metric in _metrics(comparison, str(row["split"]))]
+        name = f"{row['run']} · {row['split']}"
+        rows.append([GridCell(name, name=True), GridCell(str(row["artist"])), GridCell(str(row["users"])), *numbers])
+    columns = (metric.partition("@")[0] for metric in _metrics(comparison))
+    return Grid(["run", "artist", "users", *columns], rows)
 
 
 def _seeds(comparison: Comparison) -> Grid:
