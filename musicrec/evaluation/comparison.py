@@ -14,10 +14,10 @@ from musicrec.columns import TRACK, USER
 from musicrec.data.artists import load_artists
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.results import (
     Scores,
     deciding_scores,

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import SPLIT, TRACK, USER
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import per_user
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.runs import Run
 from musicrec.evaluation.scoring import split_rows
 
