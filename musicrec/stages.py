@@ -87,7 +87,7 @@ def evaluate(cfg: DictConfig) -> None:
     from functools import partial
 
     from musicrec.evaluation.comparison import compare
-    from musicrec.evaluation.protocols.cutoffs import Cutoffs
+    from musicrec.evaluation.cutoffs import Cutoffs
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.data.artists import load_artists
 from musicrec.data.split_files import REMEDY, read_split
 from musicrec.data.splits import SPLITS
 from musicrec.errors import MusicrecError, demand
@@ -132,6 +133,7 @@ class SplitData:
         cold: (cold,) int64 sorted track idx of cold_test, none of which is in train; they may be recommended, too.
         candidates: `separate`: cold_test has lists of cold tracks alone and the other splits lists without any;
             `mixed`: one list of all tracks.
+        artists: (num_tracks,) int64 the number of each track's artist, -1 for unknown; None if nobody said it.
     """
 
     train: Interactions
@@ -139,6 +141,7 @@ class SplitData:
     split: str = "temporal"
     cold: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     candidates: str = "separate"
+    artists: np.ndarray | None = None
 
     @classmethod
     def load(cls, workspace: Workspace, tracks: TrackIndex, candidates: str = "separate") -> SplitData:
@@ -173,7 +176,7 @@ class SplitData:
                 len(cold),
                 workspace.split(COLD),
             )
-        return cls(interactions, truth, split, cold[~played], candidates)
+        return cls(interactions, truth, split, cold[~played], candidates, load_artists(workspace, len(tracks)))
 
     def without_items(self, missing: np.ndarray) -> SplitData:
         """Returns the data whose training part and cold tracks lack those without an embedding; the truth stays.

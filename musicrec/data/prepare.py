@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from musicrec.audio.library import scan
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
+from musicrec.data.artists import write_artists
 from musicrec.data.database import copy_to_parquet, database, literal
 from musicrec.data.given_splits import report_odd_pairs, split_names
 from musicrec.data.log.formats import FORMATS
@@ -85,6 +86,7 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
         made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
     else:
         log.info("%s is up to date", workspace.data_dir)
+    write_artists(source.artists, workspace, tracks)
     rejected, unknown = rejected_path(workspace), unknown_path(workspace)
 
     return PrepareReport(

@@ -58,6 +58,7 @@ class DataSource:
         min_user_plays: int = 0,
         min_track_plays: int = 0,
         item_sample: float | None = None,
+        artists: str | Path | None = None,
     ):
         """Stores the settings.
 
@@ -97,6 +98,7 @@ class DataSource:
             min_user_plays: users with fewer plays in the period are removed; 0 = none are.
             min_track_plays: the same for tracks; with both, removal alternates until both hold (k-core).
             item_sample: number (or, below 1, fraction) of tracks to keep, drawn at random. None: all.
+            artists: file of track ids and their artists, see `musicrec.data.artists`; None: not known.
         """
         self.name = name
         self.audio_dir = _path(audio_dir)
@@ -119,6 +121,7 @@ class DataSource:
         self.min_played_seconds = min_played_seconds
         self.on_bad_row = on_bad_row
         self.memory_limit = str(memory_limit)
+        self.artists = _path(artists)
         self.filters = Filters(min_user_plays, min_track_plays, item_sample)
 
     def materialise(self, workspace: Workspace, seed: int) -> None:

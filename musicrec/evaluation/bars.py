@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.results import Scores, shown_rows, user_scores
 from musicrec.evaluation.significance import ALPHA, PAIRED, holm, paired_tests
 from musicrec.evaluation.truth import VAL

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicrec.columns import USER
+from musicrec.columns import TRACK, USER
+from musicrec.data.artists import load_artists
 from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.bars import against_bar, bar_rows
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.controls import controls, no_better
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
+from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.results import (
     Scores,
     deciding_scores,
@@ -62,6 +64,7 @@ class Comparison:
         seeds: one row per setting and test split (`seed_means`).
         chance: test split to the expected metrics of random lists (`chance_level`); empty without train.
         controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
+        artists: one row per run shown, test split and group of artists (`artist_table`); empty without artists.
         diversity_space: the embedding in which diversity is measured, None if there is none.
         warnings: one line per file that was skipped.
     """
@@ -78,6 +81,7 @@ class Comparison:
     seeds: pd.DataFrame
     chance: dict[str, dict[str, float]]
     controls: pd.DataFrame
+    artists: pd.DataFrame
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -190,11 +194,32 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
         seeds=seed_means(results, runs, cutoffs.columns(splits)),
         chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
         controls=controls(runs, scores),
+        artists=_artists(workspace, results, runs, truth, splits, catalogue, cutoffs),
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
     _write(workspace, comparison)
     return comparison
+
+
+def _artists(
+    workspace: Workspace,
+    results: pd.DataFrame,
+    runs: Mapping[str, Run],
+    truth: Mapping[str, pd.DataFrame],
+    splits: Sequence[str],
+    catalogue: Catalogue | None,
+    cutoffs: Cutoffs,
+) -> pd.DataFrame:
+    """Returns the metrics of the shown runs by whether the user knows the artist; empty if artists are not known."""
+    if catalogue is None:
+        return pd.DataFrame()
+    tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
+    artists = load_artists(workspace, catalogue.num_tracks(workspace, int(max(tracks)) + 1))
+    if artists is None:
+        return pd.DataFrame()
+    shown = [runs[name] for name in dict.fromkeys(results.loc[results["shown"], "run"])]
+    return artist_table(shown, truth, splits, catalogue.train, artists, cutoffs)
 
 
 def _recommenders(results: pd.DataFrame, table: str) -> list[str]:
@@ -289,6 +314,8 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "bars": comparison.bars,
         "seeds": comparison.seeds,
     }
+    if len(comparison.artists):
+        whole["artists"] = comparison.artists
     if comparison.chance:
         whole["chance"] = pd.DataFrame(comparison.chance).T.rename_axis("split").reset_index()
     if len(comparison.controls):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from musicrec.evaluation.confidence import summary
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.runs import Run
 from musicrec.evaluation.truth import VAL
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from musicrec.columns import SPLIT
 from musicrec.evaluation.confidence import summary
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import per_user
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.files import atomic_path, write_parquet
 from musicrec.workspace import Workspace
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from musicrec.columns import ITEM, RANK, SCORE, SPLIT, USER
 from musicrec.data.interactions import COLD, Interactions, Pool, SplitData
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.scoring import score_run, split_rows
 from musicrec.files import atomic_path, csv_text, parquet_damage, parquet_metadata, write_text
 from musicrec.recommenders.base import Recommender, VectorRecommender

@@ -204,7 +204,9 @@ def input_hashes(workspace: Workspace, tracks: TrackIndex, vectors: np.ndarray) 
     """
     splits = {path.stem: file_hash(path) for path in sorted(workspace.data_dir.glob("*.pqt"))}
     digest = hashlib.blake2b(np.ascontiguousarray(vectors).data, digest_size=8).hexdigest()
-    return {**tracks.stamp(), "splits": splits, "embedding": digest}
+    artists = workspace.data_dir / "artists.csv"
+    more = {"artists": file_hash(artists)} if artists.is_file() else {}
+    return {**tracks.stamp(), "splits": splits, "embedding": digest, **more}
 
 
 def _besides_data(settings: dict[str, Any]) -> dict[str, Any]:

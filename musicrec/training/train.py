@@ -25,8 +25,8 @@ from pytorch_lightning.loggers import Logger
 from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError, demand
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.prediction_info import PredictionInfo
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
 from musicrec.evaluation.scoring import score_run
 from musicrec.evaluation.truth import VAL
 from musicrec.files import write_parquet, write_text

@@ -250,3 +250,22 @@ def test_leave_one_out_scores_each_split_on_its_own_lists(made_up: MadeUp) -> No
     row = compare(made_up.workspace, 10).results.iloc[0]
     assert row["val NDCG@10"] > 0.8 > row["NDCG@10"] > 0
     assert row["MRR@10"] == pytest.approx((1 / 6 + 1 / 7) / 2)
+
+
+def test_tracks_of_known_and_of_new_artists(made_up: MadeUp) -> None:
+    """Tracks t and t + 10 share an artist in the first half of the users' truth only."""
+    made_up.data()
+    made_up.run("knn", "musicnn", first_hit=1)
+    truth = made_up.truth()
+    known = truth.groupby("user_id").track_id.first()
+    artists = {track: f"artist {track}" for track in range(40)}
+    rows = [f"{track},{artist}" for track, artist in artists.items()]
+    (made_up.workspace.data_dir / "artists.csv").write_text("idx,artist\n" + "\n".join(rows) + "\n")
+    comparison = compare(made_up.workspace, 10)
+    assert comparison.artists[["artist", "users"]].values.tolist() == [["new", len(known)]]
+    whole = read(made_up, "comparison.csv").set_index("split").loc["test", "NDCG@10"]
+    assert comparison.artists["NDCG@10"].tolist() == pytest.approx([whole])
+    rows = [f"{track},{track % 10}" for track in range(40)]  # train is the truth shifted by 10 and 20
+    (made_up.workspace.data_dir / "artists.csv").write_text("idx,artist\n" + "\n".join(rows) + "\n")
+    assert compare(made_up.workspace, 10).artists["artist"].tolist() == ["known"]
+    assert read(made_up, "artists.csv")["users"].tolist() == [len(known)]

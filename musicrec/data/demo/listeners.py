@@ -12,6 +12,7 @@ Three things decide what they play. Each of them can be found by another kind of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,6 +45,10 @@ _OTHER_TASTE = 0.004
 _PRODUCTION_APPEAL = 0.9
 _OTHER_APPEAL = 0.6
 
+# Share of the listeners who play no release, and how many tracks the others play.
+_NO_NEW_TRACKS = 0.4
+_NEW_TRACKS = (2, 5)
+
 _SESSION_TRACKS = 6  # approximate number of new tracks per session
 _REPEATS = 0.9  # mean number of later plays of a track
 
@@ -63,6 +68,21 @@ class Catalogue:
     appeal: np.ndarray
 
 
+@dataclass(frozen=True)
+class Releases:
+    """Tracks that come out in the last month, and the source of randomness of who plays them.
+
+    Attributes:
+        styles: (tracks,) int64 number of the style.
+        appeal: (tracks,) float64 log of how often a track is played, all else being equal.
+        rng: its own, so that all other plays are the same with and without releases.
+    """
+
+    styles: np.ndarray
+    appeal: np.ndarray
+    rng: np.random.Generator
+
+
 def make_catalogue(styles: np.ndarray, production: np.ndarray, rng: np.random.Generator) -> Catalogue:
     """Returns the tracks, with scenes spread evenly over each style and appeal that grows with production.
 
@@ -76,21 +96,34 @@ def make_catalogue(styles: np.ndarray, production: np.ndarray, rng: np.random.Ge
     for style in np.unique(styles):
         members = np.flatnonzero(styles == style)
         scenes[members] = rng.permutation((np.arange(len(members)) + rng.integers(count)) % count)
-    appeal = _PRODUCTION_APPEAL * np.sqrt(12.0) * (production - 0.5) + _OTHER_APPEAL * rng.standard_normal(len(styles))
-    return Catalogue(styles, scenes, appeal)
+    return Catalogue(styles, scenes, _appeal(production, rng))
 
 
-def listen(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> pd.DataFrame:
+def make_releases(styles: np.ndarray, production: np.ndarray, rng: np.random.Generator) -> Releases:
+    """Returns tracks of the last month; see `make_catalogue` for the arguments."""
+    return Releases(styles, _appeal(production, rng), rng)
+
+
+def _appeal(production: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    of_production: np.ndarray = _PRODUCTION_APPEAL * np.sqrt(12.0) * (production - 0.5)
+    return of_production + _OTHER_APPEAL * rng.standard_normal(len(production))
+
+
+def listen(
+    catalogue: Catalogue, listeners: int, rng: np.random.Generator, releases: Releases | None = None
+) -> pd.DataFrame:
     """Returns the plays, sorted by user and time: user_id (from 1), track_id (index in the catalogue), timestamp.
 
     First plays of tracks follow taste, scene and order (see above), in sessions spread over the year and the month
-    after it. Tracks are played again later.
+    after it. Tracks are played again later. A track of `releases` has the index after those of the catalogue; some
+    listeners play a few of them in the last month, by taste alone.
     """
     most = len(catalogue.styles) // 2
     share = min(1.0, most / (_YEAR_TRACKS[1] + _MONTH_TRACKS[1]))
     in_year = np.maximum(1, share * rng.integers(*_YEAR_TRACKS, size=listeners, endpoint=True)).astype(np.int64)
     in_month = np.maximum(1, share * rng.integers(*_MONTH_TRACKS, size=listeners, endpoint=True)).astype(np.int64)
-    walks = _walk(catalogue, listeners, int((in_year + in_month).max()), rng)
+    taste = _style_taste(int(catalogue.styles.max()) + 1, listeners, rng)
+    walks = _walk(catalogue, taste, int((in_year + in_month).max()), rng)
     year = int((TEST - START).total_seconds())
     whole = int((END - START).total_seconds())
     users, tracks, seconds = [], [], []
@@ -105,21 +138,36 @@ def listen(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> pd
         users.append(np.full(len(first) + int(kept.sum()), user + 1))
         tracks.append(np.concatenate((walk, np.repeat(walk, again)[kept])))
         seconds.append(np.concatenate((first, later[kept])))
+    if releases is not None and len(releases.styles):
+        for user, new in enumerate(_new_tracks(releases, taste)):
+            users.append(np.full(len(new), user + 1))
+            tracks.append(len(catalogue.styles) + new)
+            seconds.append(np.sort(releases.rng.integers(year, whole, size=len(new))))
     stamps = np.datetime64(START, "s") + np.concatenate(seconds).astype("timedelta64[s]")
     plays = pd.DataFrame({USER: np.concatenate(users), TRACK: np.concatenate(tracks), TIMESTAMP: stamps})
     return plays.sort_values([USER, TIMESTAMP, TRACK], ignore_index=True)
 
 
-def _walk(catalogue: Catalogue, listeners: int, steps: int, rng: np.random.Generator) -> np.ndarray:
+def _new_tracks(releases: Releases, taste: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the releases that each listener plays, drawn by taste and appeal without replacement; often none."""
+    for likes in taste:
+        count = min(int(releases.rng.integers(*_NEW_TRACKS, endpoint=True)), len(releases.styles))
+        if releases.rng.random() < _NO_NEW_TRACKS:
+            count = 0
+        rates = likes[releases.styles] * np.exp(releases.appeal)
+        yield np.argsort(releases.rng.standard_exponential(len(rates)) / rates)[:count]
+
+
+def _walk(catalogue: Catalogue, taste: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
     """Returns (listeners, steps) int64, the tracks new to each listener in order of their first play.
 
     All listeners take each step together. The next track is the first arrival among exponential arrival times whose
     rates are the weights w, so track i has probability w_i / sum(w).
     """
-    tracks = len(catalogue.styles)
+    listeners, tracks = len(taste), len(catalogue.styles)
     scenes = int(catalogue.scenes.max()) + 1
     everyone = np.arange(listeners)
-    weights = _taste(catalogue, listeners, rng).astype(np.float32)
+    weights = (taste[:, catalogue.styles] * np.exp(catalogue.appeal)).astype(np.float32)
     home = rng.integers(scenes, size=listeners)
     current = rng.integers(scenes, size=listeners)
     walks = np.empty((listeners, steps), dtype=np.int64)
@@ -143,9 +191,8 @@ def _walk(catalogue: Catalogue, listeners: int, steps: int, rng: np.random.Gener
     return walks
 
 
-def _taste(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns (listeners, tracks) > 0, how much each listener likes each track regardless of scenes."""
-    styles = int(catalogue.styles.max()) + 1
+def _style_taste(styles: int, listeners: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns (listeners, styles) > 0, how much each listener likes the tracks of each style."""
     everyone = np.arange(listeners)
     # The companion of each style is the next one in a random circle of all styles.
     circle = rng.permutation(styles)
@@ -155,8 +202,7 @@ def _taste(catalogue: Catalogue, listeners: int, rng: np.random.Generator) -> np
     taste = np.full((listeners, styles), _OTHER_TASTE)
     for share, liked in zip(_STYLE_TASTE, (first, companion[first], rng.integers(styles, size=listeners)), strict=True):
         taste[everyone, liked] += share
-    liking: np.ndarray = taste[:, catalogue.styles] * np.exp(catalogue.appeal)
-    return liking
+    return taste
 
 
 def _session_times(tracks: int, start: int, end: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from musicrec.columns import TIMESTAMP, TRACK
-from musicrec.data.demo.listeners import listen, make_catalogue
+from musicrec.data.demo.listeners import listen, make_catalogue, make_releases
 from musicrec.data.demo.music import STYLES, compose, render
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError, demand, first_line
@@ -25,7 +25,7 @@ from musicrec.workspace import Workspace
 log = logging.getLogger(__name__)
 
 # Raise it when the same settings and seed give other music or another log.
-_VERSION = 1
+_VERSION = 2
 
 # Extension, container and sample format of the files, and sample rate (Hz) and channels, each used in turn. The lengths
 # of the two lists are coprime, so every file type occurs at every rate. Formats that are cheap to
@@ -44,7 +44,11 @@ _RATES = (
 _SECONDS = (3.2, 3.6)
 
 # Keys of the random streams of a world.
-_PRODUCTION, _TRACK, _CATALOGUE, _LISTENERS = range(4)
+_PRODUCTION, _TRACK, _CATALOGUE, _LISTENERS, _RELEASES = range(5)
+
+# Folder of the tracks that come out in the last month. It sorts after all styles, so that the other tracks
+# have the same idx, and therefore the same results, with and without it.
+_NEW = "upcoming"
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class DemoSource(DataSource):
         seed: int | None = None,
         tracks_per_style: int = 54,
         listeners: int = 1000,
+        new_tracks: float = 0.1,
         start: str = "2019-02-20",
         test: str = "2020-02-20",
         make_missing: bool = True,
@@ -90,6 +95,8 @@ class DemoSource(DataSource):
                 world, so that a sweep over seeds compares recommenders on the same data.
             tracks_per_style: number of tracks in each of the sixteen styles.
             listeners: number of users in the log.
+            new_tracks: tracks that come out in the last month, as a fraction of the others; nobody plays them before,
+                so they are the cold tracks of `split=hot_cold`. All other splits are the same with and without them.
             start: first instant of the training period.
             test: first instant of the held-out period.
             make_missing: whether train.py may run the earlier stages itself.
@@ -99,6 +106,7 @@ class DemoSource(DataSource):
         self.seed = seed
         self.tracks_per_style = tracks_per_style
         self.listeners = listeners
+        self.new_tracks = new_tracks
 
     def materialise(self, workspace: Workspace, seed: int) -> None:
         """Makes the files of the world that do not exist yet.
@@ -161,6 +169,7 @@ class DemoSource(DataSource):
                 )
         for key, number, least in (("tracks_per_style", self.tracks_per_style, 1), ("listeners", self.listeners, 1)):
             demand(f"data.{key}", number, number >= least, f"at least {least}")
+        demand("data.new_tracks", self.new_tracks, 0 <= self.new_tracks <= 1, "a fraction from 0 to 1")
 
     def _is_foreign(self, workspace: Workspace) -> bool:
         """Returns whether the workspace holds data of another source."""
@@ -177,7 +186,8 @@ class DemoSource(DataSource):
 
     def _settings(self, seed: int) -> dict[str, Any]:
         """Returns the settings that determine every byte of the world, by configuration key."""
-        return {"seed": seed, "tracks_per_style": self.tracks_per_style, "listeners": self.listeners}
+        sizes = {"tracks_per_style": self.tracks_per_style, "listeners": self.listeners, "new_tracks": self.new_tracks}
+        return {"seed": seed, **sizes}
 
     def _claim(self, workspace: Workspace, seed: int) -> int:
         """Returns the seed of the world in the workspace; if there is none yet, records this seed and the settings."""
@@ -213,12 +223,17 @@ class DemoSource(DataSource):
         return world_seed
 
     def _plan(self) -> list[_Track]:
-        """Returns all tracks in the order of their numbers."""
+        """Returns all tracks in the order of their numbers, those of the last month at the end."""
         tracks = []
-        for number in range(len(STYLES) * self.tracks_per_style):
-            style, index = divmod(number, self.tracks_per_style)
+        old = len(STYLES) * self.tracks_per_style
+        for number in range(old + round(self.new_tracks * old)):
             sample_rate, channels = _RATES[number % len(_RATES)]
-            track_id = f"{STYLES[style].name}/{index + 1:03d}"
+            if number < old:
+                style, index = divmod(number, self.tracks_per_style)
+                track_id = f"{STYLES[style].name}/{index + 1:03d}"
+            else:
+                index, style = divmod(number - old, len(STYLES))
+                track_id = f"{_NEW}/{STYLES[style].name}-{index + 1:02d}"
             file_type = _FILE_TYPES[number % len(_FILE_TYPES)]
             tracks.append(_Track(number, track_id, style, file_type, sample_rate, channels))
         return tracks
@@ -241,8 +256,10 @@ class DemoSource(DataSource):
     def _write_plays(self, workspace: Workspace, tracks: list[_Track], production: np.ndarray, seed: int) -> None:
 
         styles = np.array([track.style for track in tracks])
-        catalogue = make_catalogue(styles, production, np.random.default_rng([seed, _CATALOGUE]))
-        plays = listen(catalogue, self.listeners, np.random.default_rng([seed, _LISTENERS]))
+        old = len(STYLES) * self.tracks_per_style
+        catalogue = make_catalogue(styles[:old], production[:old], np.random.default_rng([seed, _CATALOGUE]))
+        releases = make_releases(styles[old:], production[old:], np.random.default_rng([seed, _RELEASES]))
+        plays = listen(catalogue, self.listeners, np.random.default_rng([seed, _LISTENERS]), releases)
         plays[TRACK] = np.array([track.track_id for track in tracks], dtype=object)[plays[TRACK].to_numpy()]
         plays[TIMESTAMP] = plays[TIMESTAMP].dt.strftime("%Y-%m-%d %H:%M:%S")
         with atomic_path(self._plays(workspace)) as path:

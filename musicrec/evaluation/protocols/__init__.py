@@ -1,1 +1,1 @@
-"""What splits differ in when they are scored: cutoffs, chance levels, artists."""
+"""What splits differ in when they are scored: candidates, chance levels, artists."""

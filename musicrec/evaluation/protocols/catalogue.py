@@ -15,7 +15,7 @@ from musicrec.data.interactions import COLD
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.protocols.chance import chance_level
 from musicrec.evaluation.runs import Run
-from musicrec.workspace import Workspace
+from musicrec.workspace import TrackIndex, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ class Catalogue:
         if self.mixed:
             return np.union1d(self.warm, self.cold)
         return self.cold if split == COLD else self.warm
+
+    def num_tracks(self, workspace: Workspace, least: int) -> int:
+        """Returns the number of tracks in the index, or `least` where only data/ and preds/ are there."""
+        index = workspace.track_index
+        return len(TrackIndex.load(index)) if index.is_file() else least
 
     def chance(self, split: str, truth: pd.DataFrame, k: int) -> dict[str, float]:
         """Returns the expected metrics of random lists, see `chance_level`."""

@@ -42,6 +42,7 @@ _CONTROLS = (
     "The same run with its vectors permuted among the tracks: what it still reaches, it owes to the listening data. "
     "Gain: real over shuffled. † not significantly better (paired t test, Holm-corrected)."
 )
+_ARTISTS = "Held-out tracks whose artist the user played in training (known) and the others (new), on the same lists."
 _SEEDS = "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result (0 without noise)."
 
 
@@ -84,6 +85,7 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
             {term: meaning.format(space=space) for term, meaning in _BEYOND.items()},
         ),
         Section("controls", "Real against shuffled vectors", _controls(comparison), note=_CONTROLS),
+        Section("artists", "Known and new artists", _artists(comparison), note=_ARTISTS),
         Section("seeds", "Several seeds", _seeds(comparison), note=_SEEDS),
         Section("data", "The data", _data(workspace), images=_images(plots, ["popularity", "activity"])),
         Section("runs", "All runs", _all_runs(comparison)),
@@ -194,7 +196,9 @@ def _beyond(comparison: Comparison) -> Grid:
 def _controls(comparison: Comparison) -> Grid:
     """Returns the pairs of real and shuffled runs, by NDCG."""
     rows = []
-    for row in comparison.controls[comparison.controls["metric"] == comparison.ndcg].to_dict("records"):
+    for row in comparison.controls.to_dict("records"):
+        if row["metric"] != comparison.ndcg(row["split"]):
+            continue
         title = comparison.titles.get(row["table"], row["recommender"])
         name = f"{title} · {row['embedding']}{'' if row['better'] else ' †'}"
         seed = "" if pd.isna(row["seed"]) else str(row["seed"])
@@ -213,6 +217,17 @@ def _controls(comparison: Comparison) -> Grid:
             ]
         )
     return Grid(["run", "control", "split", "seed", "real", "shuffled", "difference", "gain", "p"], rows)
+
+
+def _artists(comparison: Comparison) -> Grid:
+    """Returns the metrics apart for tracks of artists that the user knows and for others; the main split's names."""
+    rows = []
+    for row in comparison.artists.to_dict("records"):
+        numbers = [GridCell(f"{row[metric]:.4f}") for metric in _metrics(comparison, str(row["split"]))]
+        name = f"{row['run']} · {row['split']}"
+        rows.append([GridCell(name, name=True), GridCell(str(row["artist"])), GridCell(str(row["users"])), *numbers])
+    columns = (metric.partition("@")[0] for metric in _metrics(comparison))
+    return Grid(["run", "artist", "users", *columns], rows)
 
 
 def _seeds(comparison: Comparison) -> Grid:

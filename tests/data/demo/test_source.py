@@ -15,11 +15,11 @@ from musicrec.audio.library import scan
 from musicrec.data.demo.source import DemoSource
 from musicrec.data.prepare import prepare
 from musicrec.errors import MusicrecError
-from musicrec.workspace import Workspace
+from musicrec.workspace import TrackIndex, Workspace
 
 
 def _small(**options: Any) -> DemoSource:
-    settings: dict[str, Any] = {"tracks_per_style": 1, "listeners": 20, **options}
+    settings: dict[str, Any] = {"tracks_per_style": 1, "listeners": 20, "new_tracks": 0.0, **options}
     return DemoSource(**settings)
 
 
@@ -226,3 +226,24 @@ def test_prepare_finds_train_val_and_test_in_it(world: Workspace) -> None:
     assert frames["val"]["user_id"].nunique() + frames["test"]["user_id"].nunique() >= 18
     held = pd.concat([frames["val"], frames["test"]])
     assert (held["timestamp"] >= pd.Timestamp("2020-02-20")).all()
+
+
+def test_releases_change_nothing_else(tmp_path: Path) -> None:
+    """A fifth of 48 further tracks: the same music, index and training data besides, and cold tracks for hot_cold."""
+    splits = {}
+    for new in (0.0, 0.2):
+        workspace = Workspace(tmp_path / str(new))
+        source = _small(tracks_per_style=3, listeners=60, new_tracks=new)
+        source.materialise(workspace, seed=3)
+        prepare(source, workspace)
+        splits[new] = {name: pd.read_parquet(workspace.split(name)) for name in ("train", "val", "test")}
+    for name, frame in splits[0.0].items():
+        pd.testing.assert_frame_equal(frame, splits[0.2][name])
+    ids = TrackIndex.load(workspace.track_index).ids
+    assert len(ids) == 58 and ids[48:] == sorted(ids)[48:] and all(track.startswith("upcoming/") for track in ids[48:])
+    prepare(_small(tracks_per_style=3, listeners=60, new_tracks=0.2, split="hot_cold"), workspace)
+    cold = pd.read_parquet(workspace.split("cold_test"))
+    assert cold.track_id.min() == 48 and 25 <= cold.user_id.nunique() <= 45
+    assert len(pd.read_parquet(workspace.split("val"))) > 0
+    with pytest.raises(MusicrecError, match="data.new_tracks=2 is invalid; must be a fraction from 0 to 1"):
+        _small(new_tracks=2).materialise(Workspace(tmp_path / "none"), seed=0)

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.protocols.cutoffs import Cutoffs
+from musicrec.evaluation.cutoffs import Cutoffs
 
 
 def test_a_number_is_for_all_splits() -> None:

@@ -1,0 +1,71 @@
+"""Metrics apart for held-out tracks whose artist the user knows and for those of new artists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from musicrec.columns import SPLIT, TRACK, USER
+from musicrec.evaluation.cutoffs import Cutoffs
+from musicrec.evaluation.metrics import per_user
+from musicrec.evaluation.runs import Run
+from musicrec.evaluation.scoring import split_rows
+
+KNOWN, NEW = "known", "new"
+
+
+def artist_groups(truth: pd.DataFrame, train: pd.DataFrame, artists: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Returns the held-out pairs by whether the user played the track's artist in train: `known` or `new`.
+
+    Pairs whose track has no artist are in neither.
+
+    Args:
+        truth: user_id, track_id of a held-out split.
+        train: user_id, track_id.
+        artists: (tracks,) number of the artist of each track, -1 for unknown.
+
+    >>> train = pd.DataFrame({"user_id": [1], "track_id": [0]})
+    >>> truth = pd.DataFrame({"user_id": [1, 1, 1], "track_id": [1, 2, 3]})
+    >>> {name: rows["track_id"].tolist() for name, rows in artist_groups(truth, train, np.array([5, 5, 6, -1])).items()}
+    {'known': [1], 'new': [2]}
+    """
+    names = ["user", "artist"]
+    played = pd.MultiIndex.from_arrays([train[USER], artists[train[TRACK]]], names=names)
+    held_out = pd.MultiIndex.from_arrays([truth[USER], artists[truth[TRACK]]], names=names)
+    has_artist, known = artists[truth[TRACK]] >= 0, held_out.isin(played)
+    return {KNOWN: truth[has_artist & known], NEW: truth[has_artist & ~known]}
+
+
+def artist_table(
+    runs: Sequence[Run],
+    truth: Mapping[str, pd.DataFrame],
+    splits: Sequence[str],
+    train: pd.DataFrame,
+    artists: np.ndarray,
+    cutoffs: Cutoffs,
+) -> pd.DataFrame:
+    """Returns one row per run, test split and group of artists: number of users and mean metrics.
+
+    The lists are those of the run; only the truth is restricted, so Recall is the share of that group's tracks found.
+
+    Args:
+        runs: the runs to measure.
+        truth: the held-out splits.
+        splits: the test splits.
+        train: user_id, track_id.
+        artists: what `load_artists` returned.
+        cutoffs: k of each split.
+    """
+    rows: list[dict[str, object]] = []
+    for split in splits:
+        groups = artist_groups(truth[split], train, artists)
+        for run in runs:
+            lists = split_rows(run.predictions(), split)
+            for group, pairs in groups.items() if lists is not None else ():
+                if lists is not None and len(pairs):
+                    scores = per_user(pairs, lists, cutoffs.at(split)).drop(columns=USER)
+                    named = {"run": run.name, SPLIT: split, "artist": group, "users": len(scores)}
+                    rows.append({**named, **{str(name): float(mean) for name, mean in scores.mean().items()}})
+    return pd.DataFrame(rows)
