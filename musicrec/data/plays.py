@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from musicrec.data.content_hash import hashes_path, log_hashes
 from musicrec.data.database import database
 from musicrec.data.load import load, shown_paths
+from musicrec.data.log.content_hash import hashes_path, log_hashes
 from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource, LogPart
 from musicrec.data.track_matching import match_tracks

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from musicrec.data.content_hash import hashes_path, log_hashes
+from musicrec.data.log.content_hash import hashes_path, log_hashes
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.files import parquet_metadata

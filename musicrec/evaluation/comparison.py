@@ -13,9 +13,7 @@ import pandas as pd
 from musicrec.columns import TRACK, USER
 from musicrec.data.artists import load_artists
 from musicrec.errors import DiskError, MusicrecError, first_line
-from musicrec.evaluation.bars import against_bar, bar_rows
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
-from musicrec.evaluation.controls import controls, no_better
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
@@ -31,8 +29,10 @@ from musicrec.evaluation.results import (
 )
 from musicrec.evaluation.runs import Run, find_runs
 from musicrec.evaluation.scoring import score_run, split_rows
-from musicrec.evaluation.seed_means import seed_means
-from musicrec.evaluation.significance import pairwise
+from musicrec.evaluation.statistics.bars import against_bar, bar_rows
+from musicrec.evaluation.statistics.controls import controls, no_better
+from musicrec.evaluation.statistics.seed_means import seed_means
+from musicrec.evaluation.statistics.significance import pairwise
 from musicrec.evaluation.truth import VAL, load_truth
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace

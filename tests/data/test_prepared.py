@@ -13,8 +13,8 @@ import pytest
 from omegaconf import DictConfig
 
 from musicrec import stages
-from musicrec.data import content_hash as hashing
-from musicrec.data.content_hash import content_hash
+from musicrec.data.log import content_hash as hashing
+from musicrec.data.log.content_hash import content_hash
 from musicrec.data.prepare import is_prepared, prepare
 from musicrec.data.prepared import as_prepared
 from musicrec.data.source import DataSource

@@ -37,5 +37,5 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match=r"test.pqt is missing: make it with python prepare.py"):
         read_split(path)
     path.write_bytes(b"PAR1")
-    with pytest.raises(MusicrecError, match=r"test.pqt cannot be read \(.+\): make it again with python prepare.py"):
+    with pytest.raises(MusicrecError, match=r"test.pqt cannot be read \(.+\); make it again: python prepare.py"):
         read_split(path)

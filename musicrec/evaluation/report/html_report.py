@@ -13,7 +13,6 @@ import pandas as pd
 
 from musicrec.columns import SPLIT, TRACK, USER
 from musicrec.data.split_files import PAIR, read_split
-from musicrec.evaluation.bars import sentence
 from musicrec.evaluation.beyond_accuracy import beyond_columns
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.confidence import summary
@@ -21,6 +20,7 @@ from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
 from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cells, chance_cells, legend
 from musicrec.evaluation.report.template import render
+from musicrec.evaluation.statistics.bars import sentence
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
 from musicrec.workspace import Workspace

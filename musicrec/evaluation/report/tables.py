@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from musicrec.evaluation.comparison import Comparison
-from musicrec.evaluation.significance import ALPHA, worse_than_best
+from musicrec.evaluation.statistics.significance import ALPHA, worse_than_best
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
 

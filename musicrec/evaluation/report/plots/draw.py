@@ -19,7 +19,7 @@ from musicrec.evaluation.report.plots.dataset import activity, popularity
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
 from musicrec.evaluation.report.plots.style import STYLE, colors
-from musicrec.evaluation.significance import ALPHA, PAIRED, critical_difference
+from musicrec.evaluation.statistics.significance import ALPHA, PAIRED, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 

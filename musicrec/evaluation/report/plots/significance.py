@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from musicrec.evaluation.report.plots.style import INK, WIDTH, WORSE_BETTER
-from musicrec.evaluation.significance import ALPHA, critical_difference
+from musicrec.evaluation.statistics.significance import ALPHA, critical_difference
 
 _CROWDED, _TOO_MANY = 8, 16  # systems beyond which a heat map shows each number once, or none
 

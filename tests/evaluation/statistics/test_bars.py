@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from musicrec.evaluation.bars import sentence
 from musicrec.evaluation.comparison import Comparison, compare
 from musicrec.evaluation.report.html_report import write_report
 from musicrec.evaluation.report.plots.draw import draw
 from musicrec.evaluation.report.tables import latex, markdown, print_comparison
+from musicrec.evaluation.statistics.bars import sentence
 from musicrec.files import parquet_metadata, write_parquet
 from tests.evaluation.made_up import MadeUp
 

@@ -10,7 +10,7 @@ import pandas as pd
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns
 from musicrec.evaluation.results import Scores, shown_rows, user_scores
-from musicrec.evaluation.significance import ALPHA, PAIRED, holm, paired_tests
+from musicrec.evaluation.statistics.significance import ALPHA, PAIRED, holm, paired_tests
 from musicrec.evaluation.truth import VAL
 
 COLUMNS = ("table", "split", "metric", "embedding", "bar", "gain", *PAIRED)

@@ -12,7 +12,7 @@ import pandas as pd
 from musicrec.columns import USER
 from musicrec.evaluation.results import Scores
 from musicrec.evaluation.runs import Run
-from musicrec.evaluation.significance import ALPHA, PAIRED, holm, paired_tests
+from musicrec.evaluation.statistics.significance import ALPHA, PAIRED, holm, paired_tests
 from musicrec.evaluation.truth import VAL
 
 _COLUMNS = (

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from musicrec.evaluation.significance import critical_difference, holm, paired_tests, pairwise, worse_than_best
+from musicrec.evaluation.statistics.significance import (
+    critical_difference,
+    holm,
+    paired_tests,
+    pairwise,
+    worse_than_best,
+)
 
 
 def test_holm_is_monotone_and_at_most_one() -> None:
