@@ -126,8 +126,8 @@ def report_odd_pairs(
             rows += [(user, tracks.ids[track], name, reason) for user, track in found]
             if found and condition == "IN":
                 log.warning(
-                    "%s pairs of %s are in train, too; what a user played is not recommended, so they cannot be hit "
-                    "(eval.repeat=true recommends it); see %s",
+                    "%s pairs of %s are in train, too; what a user played is not recommended, so they cannot be hit; "
+                    "see %s",
                     f"{len(found):,}",
                     name,
                     path,
