@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from musicrec.data.log.files import identified_files
+from musicrec.errors import DiskError
 from musicrec.files import write_json
 from musicrec.workspace import Workspace
 
@@ -35,7 +36,7 @@ def content_hash(path: Path, remembered: Path) -> str:
         return entry[2]
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    with suppress(OSError):  # a workspace that cannot be written to
+    with suppress(OSError, DiskError):  # a workspace that cannot be written to
         write_json(remembered, {**known, key: [*state, digest]})
     return digest
 

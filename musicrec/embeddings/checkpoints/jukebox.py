@@ -17,7 +17,7 @@ from torch import Tensor
 from musicrec.embeddings.checkpoints.cache import cache_dir
 from musicrec.embeddings.checkpoints.safetensors_header import safetensors_header
 from musicrec.embeddings.checkpoints.torch_file import Entry, TorchFile
-from musicrec.errors import MusicrecError
+from musicrec.errors import DiskError, MusicrecError
 from musicrec.files import atomic_path, exclusive
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def open_weights(folder: Path, level: int, layers: int, mapped: bool = False) ->
     identity = hashlib.sha256("".join(map(_content_hash, paths)).encode()).hexdigest()
     try:
         converted = _converted(paths, identity, level, layers)
-    except OSError as error:
+    except (OSError, DiskError) as error:
         log.warning("%s cannot hold the converted weights (%s): they are read from %s", cache_dir(), error, folder)
         sources = {name: file for file in map(ModelFile, paths) for name in _wanted(file.entries, level, layers)}
         return Weights(sorted(sources), lambda name: sources[name].read(name), identity)
@@ -192,6 +192,6 @@ def _content_hash(path: Path) -> str:
     try:
         with atomic_path(memo) as temporary:
             temporary.write_text(found + "\n", encoding="ascii")
-    except OSError:  # a read-only home: the file is hashed again next time
+    except (OSError, DiskError):  # a read-only home: the file is hashed again next time
         log.debug("cannot write %s", memo)
     return found

@@ -542,7 +542,7 @@ def test_random_and_precomputed_are_written_too(world: World) -> None:
     assert np.isnan(world.table("mine")[2:]).all()
     np.savez(source, ids=np.array(["t1", "t0"]), vectors=np.array([[1.0, -np.inf], [0.0, 1.0]]))
     report = world.extract(Precomputed(name="infinite", path=str(source)))
-    assert report.failed["t1"] == "infinite values in its vector"
+    assert report.failed["t1"] == "its vector holds NaN or infinite values"
     assert np.isnan(world.table("infinite")[1]).all()
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from musicrec.embeddings.extraction.extract import extract
 from musicrec.embeddings.onion import Onion
+from musicrec.embeddings.tables.vector_options import without_options
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 
@@ -28,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_extraction_from_the_published_file(compose: Callable[..., DictConfig], folder: Path, tmp_path: Path) -> None:
     options = ("embedding=onion", "embedding.feature=jukebox", f"embedding.checkpoint={folder}")
-    embedding = instantiate(compose(*options).embedding)
+    embedding = instantiate(without_options(compose(*options).embedding))
     assert embedding.name == "onion_jukebox"
     workspace, tracks = Workspace(tmp_path / "workspace"), TrackIndex(["00A0bc", "009aVe", "0other"])
     report = extract(embedding, workspace, tracks, {})
