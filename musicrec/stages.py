@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Folders of a workspace that files are written to.
-_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "plots")
+_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "report")
 
 
 def prepare(cfg: DictConfig) -> None:
