@@ -31,7 +31,7 @@ def test_a_sweep_on_a_fresh_demo_world_ends_in_comparison_tables(tmp_path: Path)
     assert said.count("running extract.py first") == 1
     tracks = pd.read_csv(root / "trackid_sorted.csv")
     vectors = np.load(root / "embeddings" / "musicnn.npy")
-    assert vectors.shape == (len(tracks), 200) == (96, 200)
+    assert vectors.shape == (len(tracks), 200) == (106, 200)
     assert vectors.dtype == np.float32
     assert not np.isnan(vectors).any()
     assert json.loads((root / "embeddings" / "musicnn.json").read_text())["failed"] == {}

@@ -250,7 +250,7 @@ class VectorRecommender(Recommender):
         with self.inference():
             tracks, encoded = self._encoded("all" if self.cold_obstacle is None else "warm")
         vectors = np.full((len(self.item_index), encoded.shape[1]), np.nan, dtype=np.float32)
-        vectors[tracks] = encoded.cpu().numpy()
+        vectors[tracks] = encoded.detach().cpu().numpy()
         return vectors
 
     def _queries(self, users: np.ndarray, known: np.ndarray, history: Interactions) -> torch.Tensor:

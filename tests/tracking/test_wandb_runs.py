@@ -60,7 +60,7 @@ def test_an_offline_run_holds_configuration_history_and_summary(
         "tags": ["random", "shallow", "tiny"],
     }
     assert run.config["recommender"]["neg_samples"] == 20
-    assert run.config["recommender"]["seed"] == 0
+    assert run.config["seed"] == 0
     assert run.config["trainer"]["max_epochs"] == 2
     assert run.config["paths"]["root"] == str(tiny_workspace)
     facts = run.config["facts"]
