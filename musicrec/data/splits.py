@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.given_splits import GIVEN, given, no_dates
-from musicrec.data.split_dates import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
-from musicrec.errors import MusicrecError
+from musicrec.data.given_splits import GIVEN, given, no_dates, split_names
+from musicrec.data.split_dates import (
+    AUTO,
+    Period,
+    check_order,
+    chosen_period,
+    log_range,
+    parse_date,
+    timestamp_literal,
+    whole_log,
+    year_and_month,
+)
+from musicrec.errors import MusicrecError, demand
 
 if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger(__name__)
+
+# Values of `data.candidates`.
+CANDIDATES = ("separate", "mixed")
 
 USERS_SEED = 42  # the studies'; fixed, so that val and test users are the same for everyone
 HOT_TEST_SHARE = 0.7  # share of the users without a cold pair; the others are val
@@ -191,3 +205,62 @@ SPLITS = {
     "column": Split(GIVEN, (), no_dates, given),
     "files": Split(GIVEN, (), no_dates, given),
 }
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How plays are split: the keys of the group `data` that say it.
+
+    Attributes:
+        split: `temporal`, `hot_cold`, `leave_one_out`; `column`: as a column of the log says; `files`: a file of each.
+        split_column: name of that column.
+        split_values: split name to its value in that column; None = the names themselves.
+        candidates: which tracks lists are drawn from if the split has cold tracks: `separate` lists of warm and of cold
+            tracks, or `mixed` lists of both (musicrec/data/interactions.py).
+        start: first instant of the training period, ISO, UTC; `auto` = one year before `test` (leave_one_out: the first
+            play). hot_cold always trains on the year before `test`.
+        test: first instant of the held-out period; `auto` = the last month of the log. leave_one_out has no such
+            period.
+        end: plays from this instant on are dropped; None = none are.
+
+    Raises:
+        MusicrecError: for an unknown split, values of a column that cannot be, or dates in another order.
+    """
+
+    split: str = "temporal"
+    split_column: str | None = None
+    split_values: Mapping[str, Any] | None = None
+    candidates: str = "separate"
+    start: str = AUTO
+    test: str = AUTO
+    end: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("start", "test", "end"):  # a year alone is a number in YAML
+            if (value := getattr(self, key)) is not None:
+                object.__setattr__(self, key, str(value))
+        demand("data.split", self.split, self.split in SPLITS, f"one of: {', '.join(SPLITS)}")
+        demand("data.candidates", self.candidates, self.candidates in CANDIDATES, " or ".join(CANDIDATES))
+        if self.split == "column":
+            split_names(self.split_column, self.split_values)
+        given = {key: _date(key, getattr(self, key)) for key in ("start", "test", "end")}
+        used = SPLITS[self.split].dates
+        check_order(Period(**{key: date if key in used else None for key, date in given.items()}))
+
+    def recorded(self) -> dict[str, Any]:
+        """Returns the settings that decide the content of the split files, which each of them records."""
+        return {"split": self.split, "start": self.start, "test": self.test, "end": self.end}
+
+    @property
+    def label(self) -> str | None:
+        """Returns the column that says to which split a row belongs; None: there is none."""
+        return self.split_column if self.split == "column" else None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Returns value of that column to name of the split."""
+        return split_names(self.split_column, self.split_values) if self.split == "column" else {}
+
+
+def _date(key: str, value: str | None) -> datetime | None:
+    return None if value is None or value == AUTO else parse_date(key, value)
