@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
-from musicrec.data.splits import SplitSettings
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.workspace import Workspace
 log, folder, start, test, memory_limit = sys.argv[1:]
 source = DataSource("benchmark", plays=log, splits=SplitSettings(start=start, test=test), memory_limit=memory_limit)

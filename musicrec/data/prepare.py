@@ -16,10 +16,10 @@ from musicrec.audio.library import scan
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.artists import write_artists
 from musicrec.data.database import copy_to_parquet, database, literal
-from musicrec.data.given_splits import report_odd_pairs
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
-from musicrec.data.splits import SPLITS
+from musicrec.data.splits.given import report_odd_pairs
+from musicrec.data.splits.registry import SPLITS
 from musicrec.data.statistics import STATISTICS, split_statistics
 from musicrec.files import atomic_path, parquet_damage, parquet_metadata
 from musicrec.system import usable_cpus

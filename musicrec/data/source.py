@@ -9,7 +9,7 @@ from typing import Any
 
 from musicrec.data.filters import Filters
 from musicrec.data.log.formats import LogSettings
-from musicrec.data.splits import SplitSettings
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 

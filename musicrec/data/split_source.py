@@ -8,7 +8,7 @@ from pathlib import Path
 from musicrec.data.filters import Filters
 from musicrec.data.log.formats import LogSettings
 from musicrec.data.source import DataSource, LogPart, as_paths
-from musicrec.data.splits import SplitSettings
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 

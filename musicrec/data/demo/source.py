@@ -20,7 +20,7 @@ from musicrec.data.demo.music import STYLES, compose, render
 from musicrec.data.filters import Filters
 from musicrec.data.log.formats import TABLE, LogSettings
 from musicrec.data.source import DataSource
-from musicrec.data.splits import SplitSettings
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError, demand, first_line
 from musicrec.files import atomic_path, write_json
 from musicrec.system import usable_cpus
