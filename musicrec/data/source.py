@@ -68,7 +68,7 @@ class DataSource:
             audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
             plays: the listening log: .tsv, .csv, .json (plain, .gz, .bz2, .zst), .parquet, an export's .zip, a folder
                 of these, a pattern such as endsong_*.json, or several in a list. None: not known yet.
-            split: how to split: `temporal`, `hot_cold`, `leave_one_out` (musicrec/data/splits.py), or `column`: as a
+            split: how to split: `temporal`, `hot_cold`, `leave_one_out` (musicrec/data/splits/), or `column`: as a
                 column of the log says.
             split_column: name of that column.
             split_values: split name to its value in that column; None = the names themselves.
