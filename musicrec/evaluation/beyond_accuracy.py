@@ -16,8 +16,8 @@ from musicrec.columns import TRACK, USER
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.embeddings.tables.store import open_table
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.groups.popularity import BINS, TAIL, popularity_bins
 from musicrec.evaluation.metrics import RankedLists
+from musicrec.evaluation.popularity import BINS, TAIL, popularity_bins
 from musicrec.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from musicrec.columns import TRACK, USER
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.cutoffs import Cutoffs
-from musicrec.evaluation.groups.popularity import bin_pairs, popularity_bins
 from musicrec.evaluation.groups.users import POPULARITY, groupings, wanted_groups
 from musicrec.evaluation.metrics import per_user
+from musicrec.evaluation.popularity import bin_pairs, popularity_bins
 from musicrec.evaluation.protocols.catalogue import Catalogue
 from musicrec.evaluation.results import Scores, shown_rows
 from musicrec.evaluation.runs import Run

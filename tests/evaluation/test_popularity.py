@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from musicrec.evaluation.groups.popularity import bin_pairs, popularity_bins
+from musicrec.evaluation.popularity import bin_pairs, popularity_bins
 
 
 def train_of(counts: list[int]) -> pd.DataFrame:
