@@ -27,6 +27,19 @@ class LogPart:
     split: str | None = None
 
 
+@dataclass(frozen=True)
+class SideFiles:
+    """Files beside audio and log.
+
+    Attributes:
+        artists: file of track ids and their artists, see `musicrec.data.artists`; None: not known.
+        users: file of user ids and any columns, by which evaluate.py groups users; no other stage reads it.
+    """
+
+    artists: str | Path | None = None
+    users: str | Path | None = None
+
+
 class DataSource:
     """A folder of audio, a listening log, and the settings that split the log into train, val and test.
 
@@ -46,7 +59,7 @@ class DataSource:
         log: LogSettings = LogSettings(),
         splits: SplitSettings = SplitSettings(),
         filters: Filters = Filters(),
-        artists: str | Path | None = None,
+        side_files: SideFiles = SideFiles(),
         make_missing: bool = False,
         memory_limit: str = "4GB",
     ):
@@ -60,7 +73,7 @@ class DataSource:
             log: how the log is read.
             splits: how it is split into train, val and test.
             filters: which plays are split.
-            artists: file of track ids and their artists, see `musicrec.data.artists`; None: not known.
+            side_files: what else is known of tracks and users.
             make_missing: whether train.py may run the earlier stages itself.
             memory_limit: memory of prepare.py; data beyond it is spilled to disk.
         """
@@ -70,7 +83,8 @@ class DataSource:
         self.log = log
         self.splits = splits
         self.filters = filters
-        self.artists = _path(artists)
+        self.artists = _path(side_files.artists)
+        self.users = _path(side_files.users)
         self.make_missing = make_missing
         self.memory_limit = str(memory_limit)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from musicrec.data.filters import Filters
 from musicrec.data.log.formats import LogSettings
-from musicrec.data.source import DataSource, LogPart, as_paths
+from musicrec.data.source import DataSource, LogPart, SideFiles, as_paths
 from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
@@ -26,7 +26,7 @@ class SplitFilesSource(DataSource):
         splits: `files` or `column`, with the column that says where a row belongs.
         filters: which rows are taken.
         audio_dir: folder of audio files.
-        artists: file of track ids and their artists.
+        side_files: what else is known of tracks and users.
         make_missing: whether train.py may run the earlier stages itself.
         memory_limit: memory of prepare.py.
     """
@@ -43,7 +43,7 @@ class SplitFilesSource(DataSource):
         splits: SplitSettings = SplitSettings("files"),
         filters: Filters = Filters(),
         audio_dir: str | Path | None = None,
-        artists: str | Path | None = None,
+        side_files: SideFiles = SideFiles(),
         make_missing: bool = False,
         memory_limit: str = "4GB",
     ):
@@ -54,7 +54,7 @@ class SplitFilesSource(DataSource):
             log=log,
             splits=splits,
             filters=filters,
-            artists=artists,
+            side_files=side_files,
             make_missing=make_missing,
             memory_limit=memory_limit,
         )

@@ -19,7 +19,7 @@ from musicrec.data.demo.listeners import listen, make_catalogue, make_releases
 from musicrec.data.demo.music import STYLES, compose, render
 from musicrec.data.filters import Filters
 from musicrec.data.log.formats import TABLE, LogSettings
-from musicrec.data.source import DataSource
+from musicrec.data.source import DataSource, SideFiles
 from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError, demand, first_line
 from musicrec.files import atomic_path, write_json
@@ -92,7 +92,7 @@ class DemoSource(DataSource):
         filters: Filters = Filters(),
         audio_dir: str | Path | None = None,
         plays: str | Path | Sequence[str | Path] | None = None,
-        artists: str | Path | None = None,
+        side_files: SideFiles = SideFiles(),
         make_missing: bool = True,
         memory_limit: str = "4GB",
     ):
@@ -111,7 +111,7 @@ class DemoSource(DataSource):
             filters: which plays are split.
             audio_dir: None, because the music is made.
             plays: None, because the log is made.
-            artists: file of track ids and their artists.
+            side_files: what else is known of tracks and users.
             make_missing: whether train.py may run the earlier stages itself.
             memory_limit: memory of prepare.py.
 
@@ -125,7 +125,7 @@ class DemoSource(DataSource):
             log=log,
             splits=splits,
             filters=filters,
-            artists=artists,
+            side_files=side_files,
             make_missing=make_missing,
             memory_limit=memory_limit,
         )
