@@ -58,7 +58,7 @@ def test_instantiated_recommender_recommends(
 def test_optimizer_scheduler_and_monitor_come_from_the_configuration(
     compose: Callable[..., DictConfig], many: SplitData, audio: np.ndarray
 ) -> None:
-    keys = ("recommender.lr=0.25", "recommender.lr_patience=2", "monitor=val/ndcg@7")
+    keys = ("recommender.lr=0.25", "recommender.lr_patience=2", "monitor=val/ndcg@7", "scheduler=plateau_metric")
     settings = training_settings(compose("recommender=shallow", *keys))
     model = Shallow(Inputs(many, audio, training=settings))
     chosen = cast(dict[str, Any], model.configure_optimizers())
@@ -67,6 +67,32 @@ def test_optimizer_scheduler_and_monitor_come_from_the_configuration(
     schedule = chosen["lr_scheduler"]
     assert (schedule["scheduler"].patience, schedule["scheduler"].factor, schedule["scheduler"].mode) == (2, 0.1, "max")
     assert schedule["monitor"] == model.monitor == "val/NDCG@7"
+
+
+def test_a_plateau_follows_losses_only_unless_told_otherwise(
+    compose: Callable[..., DictConfig],
+    many: SplitData,
+    audio: np.ndarray,
+    fit: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of a metric that never gets better, a patience of 0 makes the rate a tenth in each epoch but the first."""
+
+    def last_rate(*keys: str) -> float:
+        caplog.clear()
+        settings = training_settings(compose("recommender=shallow", "recommender.lr_patience=0", *keys))
+        model = Shallow(Inputs(many, audio, training=settings))
+        model._val_metric = lambda: torch.tensor(0.5)  # type: ignore[method-assign]
+        fit(model, 4, folder=f"run{len(keys)}")
+        return float(model.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+
+    with caplog.at_level("INFO", logger="musicrec"):
+        assert last_rate("monitor=val/ndcg@5") == 0.001
+        assert "the learning rate stays as it is: from epoch to epoch val/NDCG@5 jumps more than" in caplog.text
+        assert last_rate("monitor=val/ndcg@5", "scheduler=plateau_metric") == pytest.approx(1e-6)
+        assert "the learning rate stays" not in caplog.text
+    schedule = cast(dict[str, Any], made(Shallow, many, audio).configure_optimizers())["lr_scheduler"]
+    assert (schedule["monitor"], schedule["scheduler"].mode) == ("val/loss", "min")
 
 
 @pytest.mark.parametrize(
