@@ -1,12 +1,15 @@
-"""BERT4Rec and SASRec beside RecTools on a public leave-one-out file: time per epoch.
+"""BERT4Rec and SASRec beside RecTools on a public leave-one-out file: wall and processor time per epoch.
 
 Usage:
     python benchmarks/recommenders.py setup ENV     makes the environment of RecTools 0.19 in the folder ENV
     python benchmarks/sequential.py ENV FILE        seconds per training epoch of both, in turn
 
+Their quality is measured by benchmarks/sequential_quality.py.
+
 FILE has a line "user item item …" per user. Both sides train on all items but the last two of each user, with equal
 sizes (64 dimensions, 2 layers, 2 heads, the last 50 items, batches of 128) and their own defaults otherwise, each in a
-process of its own; a figure is the median of --runs runs, each the median epoch.
+process of its own; a figure is the median of --runs runs, each the median epoch. On a machine with other work the ratio
+of processor times is steadier than that of wall times.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import argparse
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -49,16 +51,17 @@ def train_frame(file: str) -> pd.DataFrame:
 
 
 class EpochTimes(pl.Callback):
-    """Measures each training epoch."""
+    """Measures wall and processor seconds of each training epoch."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.seconds: list[tuple[float, float]] = []
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        self.started = time.perf_counter()
+        self.started = time.perf_counter(), time.process_time()
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        self.seconds.append(time.perf_counter() - self.started)
+        wall, processor = self.started
+        self.seconds.append((time.perf_counter() - wall, time.process_time() - processor))
 
 
 def trainer(epochs: int, times: EpochTimes) -> pl.Trainer:
@@ -73,7 +76,7 @@ def trainer(epochs: int, times: EpochTimes) -> pl.Trainer:
     )
 
 
-def ours(model: str, file: str, epochs: int) -> list[float]:
+def ours(model: str, file: str, epochs: int) -> list[tuple[float, float]]:
     frame = train_frame(file).rename(columns={"item_id": "track_id"})
     frame["timestamp"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame.pop("day"), unit="D")
     frame["count"] = 1
@@ -89,7 +92,7 @@ def ours(model: str, file: str, epochs: int) -> list[float]:
     return times.seconds
 
 
-def rectools(model: str, file: str, epochs: int) -> list[float]:
+def rectools(model: str, file: str, epochs: int) -> list[tuple[float, float]]:
     from rectools.dataset import Dataset  # noqa: PLC0415  (only this side has it)
     from rectools.models import BERT4RecModel, SASRecModel  # noqa: PLC0415  (only this side has it)
     from rectools.models.nn.item_net import IdEmbeddingsItemNet  # noqa: PLC0415  (only this side has it)
@@ -113,8 +116,8 @@ def rectools(model: str, file: str, epochs: int) -> list[float]:
     return next(each.seconds for each in made.fit_trainer.callbacks if isinstance(each, EpochTimes))
 
 
-def measured(python: str, side: str, model: str, options: argparse.Namespace) -> float:
-    """Returns the median epoch of a side in a process of its own."""
+def measured(python: str, side: str, model: str, options: argparse.Namespace) -> np.ndarray:
+    """Returns wall and processor seconds of the median epoch of a side in a process of its own."""
     command = [python, __file__, "side", options.file, "--side", side, "--model", model]
     command += ["--epochs", str(options.epochs), "--threads", str(options.threads)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(options.threads)}
@@ -123,7 +126,7 @@ def measured(python: str, side: str, model: str, options: argparse.Namespace) ->
         raise SystemExit(f"{side} failed:\n{result.stderr[-3000:]}")
     seconds = json.loads(result.stdout.splitlines()[-1])
     print(f"{model} {side}: {np.round(seconds, 2).tolist()} s (load {os.getloadavg()[0]:.1f})", file=sys.stderr)
-    return statistics.median(seconds)
+    return np.median(seconds, axis=0)
 
 
 def main() -> None:
@@ -143,14 +146,16 @@ def main() -> None:
         )
         return
     pythons = {"ours": sys.executable, "rectools": str(Path(options.env) / "bin" / "python")}
-    print("| | musicrec, s per epoch | RecTools 0.19 | times as fast |\n|---|---|---|---|")
+    print("| | | musicrec, s per epoch | RecTools 0.19 | times as fast |\n|---|---|---|---|---|")
     for model in [options.model] if options.model else MODELS:
-        runs: dict[str, list[float]] = {side: [] for side in pythons}
+        runs: dict[str, list[np.ndarray]] = {side: [] for side in pythons}
         for _ in range(options.runs):
             for side, python in pythons.items():
                 runs[side].append(measured(python, side, model, options))
-        own, theirs = (statistics.median(runs[side]) for side in pythons)
-        print(f"| {model} | {own:.2f} | {theirs:.2f} | {theirs / own:.1f} |", flush=True)
+        own, theirs = (np.median(runs[side], axis=0) for side in pythons)
+        for index, clock in enumerate(("wall", "processor")):
+            ratio = theirs[index] / own[index]
+            print(f"| {model} | {clock} | {own[index]:.2f} | {theirs[index]:.2f} | {ratio:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
