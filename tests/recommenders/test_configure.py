@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
+from musicrec.options import options_of
 from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.configure import COLD_IN_TRAINING, POLICY, make_recommender, training_settings
@@ -23,13 +23,11 @@ from musicrec.recommenders.trained import TrainedRecommender
 from tests.recommenders.conftest import made
 
 
-@pytest.mark.parametrize("name", ["knn", "shallow", "bert"])
+@pytest.mark.parametrize("name", ["knn", "shallow", "bert", "sasrec"])
 def test_yaml_holds_every_argument_with_its_default(compose: Callable[..., DictConfig], name: str) -> None:
     settings = compose(f"recommender={name}").recommender
-    arguments = inspect.signature(get_class(settings._target_)).parameters
-    defaults = {
-        key: argument.default for key, argument in arguments.items() if argument.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    options = options_of(get_class(settings._target_), ("inputs",))
+    defaults = {key: option.default for key, option in options.items()}
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
     assert {
