@@ -37,8 +37,9 @@ if importlib.util.find_spec("omegaconf"):  # the environment of RecTools has no 
     from musicrec.recommenders.bert4rec import BERT4Rec
     from musicrec.recommenders.inputs import Training
     from musicrec.recommenders.sasrec import SASRec
+    from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 
-SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 256, "max_seq_len": 50, "batch_size": 128}
+DIM, LONGEST, BATCH = 64, 50, 128
 MODELS = ("bert", "sasrec")
 
 
@@ -84,9 +85,13 @@ def ours(model: str, file: str, epochs: int) -> list[tuple[float, float]]:
         Interactions.from_frame(frame, int(frame.track_id.max()) + 1), {"val": frame[:0], "test": frame[:0]}
     )
     inputs = Inputs(data, training=Training(scheduler=None, monitor="train/loss"))
-    options: dict[str, Any] = {**SIZES, "head": "tied", "dropout": 0.2, "norm": "pre", "init": "xavier"}
-    options["window"] = "random"
-    made = (BERT4Rec if model == "bert" else SASRec)(inputs, **options)
+    made = (BERT4Rec if model == "bert" else SASRec)(
+        inputs,
+        network=TransformerSettings(hidden_size=DIM, intermediate_size=256, dropout=0.2, norm="pre", init="xavier"),
+        sequences=SequenceSettings(max_seq_len=LONGEST, window="random"),
+        items=ItemSettings(head="tied"),
+        batch_size=BATCH,
+    )
     times = EpochTimes()
     trainer(epochs, times).fit(made, datamodule=made.datamodule())
     return times.seconds
@@ -103,9 +108,9 @@ def rectools(model: str, file: str, epochs: int) -> list[tuple[float, float]]:
     options: dict[str, Any] = {
         "n_blocks": 2,
         "n_heads": 2,
-        "n_factors": SIZES["hidden_size"],
-        "session_max_len": SIZES["max_seq_len"],
-        "batch_size": SIZES["batch_size"],
+        "n_factors": DIM,
+        "session_max_len": LONGEST,
+        "batch_size": BATCH,
         "dropout_rate": 0.2,
         "item_net_block_types": (IdEmbeddingsItemNet,),
         "get_trainer_func": lambda: trainer(epochs, times),
