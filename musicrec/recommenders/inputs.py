@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from musicrec.data.interactions import SplitData
+
+if TYPE_CHECKING:
+    from musicrec.recommenders.base import Recommender
 
 VAL_LOSS = "val/loss"
 
@@ -49,6 +52,8 @@ class Inputs:
         training: how it is trained; ignored by recommenders that are not.
         cold_in_training: make the recommender with the cold tracks in its catalogue, as the released code of the 2026
             study does: they are then softmax classes, negatives and rows of learnt tables.
+        companion: the trained recommender that the class names in `Recommender.companion`; it may know tracks that have
+            no embedding. None: one is trained in memory, which nothing can resume.
     """
 
     data: SplitData
@@ -57,3 +62,4 @@ class Inputs:
     seed: int = 0
     training: Training = field(default_factory=Training)
     cold_in_training: bool = False
+    companion: Recommender | None = None
