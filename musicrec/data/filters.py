@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from musicrec.columns import TRACK, USER
-from musicrec.data.split_dates import Period, log_range
+from musicrec.data.splits.dates import Period, log_range
 from musicrec.errors import MusicrecError, demand
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pandas as pd
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.artists import load_artists
 from musicrec.data.split_files import REMEDY, read_split
-from musicrec.data.splits import SPLITS
+from musicrec.data.splits.registry import SPLITS
 from musicrec.errors import MusicrecError, demand
 from musicrec.files import parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from musicrec.data.given_splits import placed, split_names
 from musicrec.data.log.formats import AUTO, LogColumns
 from musicrec.data.log.read import open_log
 from musicrec.data.log.values import NOT_UTF8, BadRow, LogBatch
 from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource, LogPart
+from musicrec.data.splits.given import placed, split_names
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path
 

@@ -17,12 +17,12 @@ from musicrec.audio.library import scan
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.artists import write_artists
 from musicrec.data.database import copy_to_parquet, database, literal
-from musicrec.data.given_splits import report_odd_pairs, split_names
 from musicrec.data.log.formats import FORMATS
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
-from musicrec.data.split_dates import AUTO, Period, check_order, parse_date
-from musicrec.data.splits import SPLITS
+from musicrec.data.splits.dates import AUTO, Period, check_order, parse_date
+from musicrec.data.splits.given import report_odd_pairs, split_names
+from musicrec.data.splits.registry import SPLITS
 from musicrec.data.statistics import STATISTICS, split_statistics
 from musicrec.errors import demand
 from musicrec.files import atomic_path, parquet_damage, parquet_metadata

@@ -59,6 +59,7 @@ class DataSource:
         min_track_plays: int = 0,
         item_sample: float | None = None,
         artists: str | Path | None = None,
+        users: str | Path | None = None,
     ):
         """Stores the settings.
 
@@ -67,7 +68,7 @@ class DataSource:
             audio_dir: folder of audio files; a track id is the path below it without extension. None: no audio.
             plays: the listening log: .tsv, .csv, .json (plain, .gz, .bz2, .zst), .parquet, an export's .zip, a folder
                 of these, a pattern such as endsong_*.json, or several in a list. None: not known yet.
-            split: how to split: `temporal`, `hot_cold`, `leave_one_out` (musicrec/data/splits.py), or `column`: as a
+            split: how to split: `temporal`, `hot_cold`, `leave_one_out` (musicrec/data/splits/), or `column`: as a
                 column of the log says.
             split_column: name of that column.
             split_values: split name to its value in that column; None = the names themselves.
@@ -99,6 +100,7 @@ class DataSource:
             min_track_plays: the same for tracks; with both, removal alternates until both hold (k-core).
             item_sample: number (or, below 1, fraction) of tracks to keep, drawn at random. None: all.
             artists: file of track ids and their artists, see `musicrec.data.artists`; None: not known.
+            users: file of user ids and any columns, by which evaluate.py groups users; no other stage reads it.
         """
         self.name = name
         self.audio_dir = _path(audio_dir)
@@ -122,6 +124,7 @@ class DataSource:
         self.on_bad_row = on_bad_row
         self.memory_limit = str(memory_limit)
         self.artists = _path(artists)
+        self.users = _path(users)
         self.filters = Filters(min_user_plays, min_track_plays, item_sample)
 
     def materialise(self, workspace: Workspace, seed: int) -> None:
