@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = ("content", "collaborative", "average")
 # Options of the ELSA that is trained in memory: those of conf/recommender/elsa.yaml.
-_ELSA = {"factors": 768, "batch_size": 128, "shuffle": True, "lr": 0.1, "max_epochs": 10}
+ELSA_DEFAULTS = {"factors": 768, "batch_size": 128, "shuffle": True, "lr": 0.1, "max_epochs": 10}
 
 
 class Bimodal(VectorRecommender, TrainedRecommender):
@@ -101,7 +101,7 @@ class Bimodal(VectorRecommender, TrainedRecommender):
         played = Played.of(inputs.data.train, self.item_index)
         if len(played) < 2:
             raise MusicrecError("bimodal needs two tracks to tell apart, but train has one with an embedding")
-        companion = inputs.companion or _trained(inputs, elsa or {})
+        companion = _trained(inputs, elsa or {}) if inputs.companion is None else inputs.companion
         if not isinstance(companion, ELSA):
             raise MusicrecError(f"bimodal needs an ELSA, but was given {type(companion).__name__}")
         listening = companion.item_weights()[self.candidates[played.items]]
@@ -195,7 +195,7 @@ def _trained(inputs: Inputs, options: Mapping[str, Any]) -> ELSA:
         inputs: of the Bimodal.
         options: those of `recommender=elsa` that differ from its defaults.
     """
-    chosen = {key: options.get(key, default) for key, default in _ELSA.items()}
+    chosen = {key: options.get(key, default) for key, default in ELSA_DEFAULTS.items()}
     training = Training(partial(torch.optim.NAdam, lr=chosen.pop("lr")), scheduler=None)
     epochs = chosen.pop("max_epochs")
     model = ELSA(replace(inputs, item_embeddings=None, training=training), **chosen)

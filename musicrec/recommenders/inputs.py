@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from musicrec.data.interactions import SplitData
-
-if TYPE_CHECKING:
-    from musicrec.recommenders.base import Recommender
 
 VAL_LOSS = "val/loss"
 
@@ -62,4 +60,4 @@ class Inputs:
     seed: int = 0
     training: Training = field(default_factory=Training)
     cold_in_training: bool = False
-    companion: Recommender | None = None
+    companion: nn.Module | None = None

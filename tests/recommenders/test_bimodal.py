@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from musicrec.config import option
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.baselines.elsa import ELSA
-from musicrec.recommenders.bimodal import OUTPUTS, Bimodal
+from musicrec.recommenders.bimodal import ELSA_DEFAULTS, OUTPUTS, Bimodal
 from musicrec.recommenders.knn import KNN
 from musicrec.recommenders.networks.contrastive import LOSSES
 from tests.recommenders.conftest import made, rows
@@ -29,6 +31,15 @@ SMALL_ELSA = {"factors": 8, "max_epochs": 3, "batch_size": 16}
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_contract(tmp_path: Path, output: str) -> None:
     assert_recommender_contract(partial(Bimodal, hidden_dim=12, elsa=SMALL_ELSA, output=output), tmp_path)
+
+
+def test_the_defaults_are_those_of_the_yaml() -> None:
+    written = option("recommender", "bimodal")
+    assert written["elsa"] == {key: option("recommender", "elsa")[key] for key in written["elsa"]}
+    assert {key: written["elsa"][key] for key in ELSA_DEFAULTS} == ELSA_DEFAULTS
+    keywords = inspect.signature(Bimodal).parameters
+    own = {name: keywords[name].default for name in keywords if name not in ("inputs", "elsa")}
+    assert {name: written[name] for name in own} == own
 
 
 def tower(net: torch.nn.Module, rows: np.ndarray) -> np.ndarray:

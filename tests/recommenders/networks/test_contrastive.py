@@ -41,9 +41,7 @@ def test_losses_and_gradients_equal_the_formula(kind: str, block_bytes: int) -> 
     for tensor, left in ((anchors, True), (others, False)):
         shift = np.zeros_like(a)
         shift[2, 1] = 1e-5
-        up, down = (
-            by_formula(kind, a + sign * shift * left, c + sign * shift * (not left), 0.2) for sign in (1, -1)
-        )
+        up, down = (by_formula(kind, a + sign * shift * left, c + sign * shift * (not left), 0.2) for sign in (1, -1))
         assert tensor.grad is not None
         assert float(tensor.grad[2, 1]) == pytest.approx((up - down) / 2e-5, rel=1e-3)
 
