@@ -13,6 +13,7 @@ from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.training.run_name import run_name
 from musicrec.workspace import Workspace
+from tests.data.made_log import flat
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "logger=none")
 SMALL = (*QUICK, "data=custom", "embedding=random", "embedding.dim=6", "eval.k=2", "eval.top_k=4")
@@ -31,7 +32,7 @@ def prepared(tmp_path: Path, split: str, users: int = 12) -> Workspace:
     log = tmp_path / "log.csv"
     pd.DataFrame(rows, columns=["user_id", "track_id", "timestamp"]).to_csv(log, index=False)
     workspace = Workspace(tmp_path / "workspace")
-    prepare(DataSource("tiny", plays=log, split=split, start="2019-02-20", test="2020-02-20"), workspace)
+    prepare(flat(DataSource, "tiny", plays=log, split=split, start="2019-02-20", test="2020-02-20"), workspace)
     return workspace
 
 
