@@ -23,8 +23,9 @@ from musicrec.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-# Reading stops after this many bad rows if there was no good one.
+# Reading stops after this many bad rows if there was no good one, and after three times as many if hardly any is good.
 HOPELESS_ROWS = 100_000
+_HOPELESS_SHARE = 99
 PROGRESS_ROWS = 10_000_000
 
 # A log with a larger share of rows that are not UTF-8, one in a thousand, has another encoding.
@@ -98,7 +99,7 @@ def _load_part(
     start, bad_rows, first_reason = raw.rows, 0, ""
     formats: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    not_utf8: list[BadRow] = []
+    first_broken, broken = "", 0  # rows that are not UTF-8
     with open_log(part.paths, columns, threads) as listening_log:
         for batch in listening_log.batches:
             for row in batch.bad:
@@ -108,9 +109,10 @@ def _load_part(
                         "data.on_bad_row=skip"
                     )
                 first_reason = first_reason or f"line {row.line}: {row.reason}"
+                if NOT_UTF8 in row.reason:
+                    first_broken, broken = first_broken or f"{row.file or path}, line {row.line}", broken + 1
                 reject(replace(row, file=row.file or path), listening_log.several or several_parts)
             bad_rows += len(batch.bad)
-            not_utf8 += [replace(row, text="") for row in batch.bad if NOT_UTF8 in row.reason]
             formats += batch.formats
             left_out += batch.left_out
             before = raw.rows
@@ -127,10 +129,12 @@ def _load_part(
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")
             if raw.rows == start and bad_rows >= HOPELESS_ROWS:
                 break
-    if source.log.encoding == AUTO and len(not_utf8) * _BROKEN_SHARE > raw.rows - start:
-        where = f"{not_utf8[0].file or path}, line {not_utf8[0].line}"
+            if bad_rows >= 3 * HOPELESS_ROWS and bad_rows > _HOPELESS_SHARE * (raw.rows - start):
+                rows = bad_rows + raw.rows - start
+                raise MusicrecError(f"{bad_rows:,} of the first {rows:,} rows of {path} are bad, {_hint(first_reason)}")
+    if source.log.encoding == AUTO and broken * _BROKEN_SHARE > raw.rows - start:
         raise MusicrecError(
-            f"{where}: not UTF-8, as {len(not_utf8):,} rows in all; set "
+            f"{first_broken}: not UTF-8, as {broken:,} rows in all; set "
             "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
         )
     if raw.rows == start:
@@ -148,10 +152,11 @@ def _why_empty(bad_rows: int, first_reason: str, left_out: Counter[str]) -> str:
         return "only " + " and ".join(sorted(left_out))
     if not bad_rows:
         return "there is only a header"
-    return (
-        f"all rows are bad, first {first_reason}; are data.user_column, data.track_column and "
-        "data.timestamp_column right?"
-    )
+    return f"all rows are bad, {_hint(first_reason)}"
+
+
+def _hint(first_reason: str) -> str:
+    return f"first {first_reason}; are data.user_column, data.track_column and data.timestamp_column right?"
 
 
 def _refuse_times_as_ids(path: str, batch: LogBatch) -> None:
