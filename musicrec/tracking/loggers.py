@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,12 @@ class RunLoggers:
         for logger in self.opened:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.config)
+
+    def guard_files(self, before: Callable[[], None]) -> None:
+        """Has a function called before a file of the run is written; what it raises keeps the old file."""
+        for logger in self.opened:
+            if isinstance(logger, MetricsCsv):
+                logger.guard(before)
 
     def abandon_files(self) -> None:
         """Leaves the files of the run to the process that has taken it over."""

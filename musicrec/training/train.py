@@ -38,6 +38,7 @@ from musicrec.tracking.loggers import facts, opened
 from musicrec.training import callbacks, results
 from musicrec.training.checkpoints import AtomicCheckpoints, load_weights
 from musicrec.training.guards import FiniteLoss, Ownership, refuse_infinite_weights
+from musicrec.training.last_row import LastRow
 from musicrec.training.lease import Lease, TakenOver, owned
 from musicrec.training.preemption import cluster_plugins
 from musicrec.training.quiet import quiet_lightning
@@ -164,6 +165,8 @@ def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> N
         )
         model = make_recommender(cfg.recommender, inputs)
         with opened(cfg.logger if main else {}, _described(cfg, data, vectors)) as loggers:
+            if lease is not None:
+                loggers.guard_files(lease.check)
             try:
                 result = fit(cfg, run, model, loggers.opened, run.checkpoint(record), lease)
                 if lease is None:
@@ -200,7 +203,7 @@ def fit(
     made = callbacks.configured(cfg, model, loggers)
     causes = f"recommender.lr={cfg.recommender.get('lr')} is too high, or too much for trainer.precision="
     causes += f"{cfg.trainer.get('precision', '32-true')}"
-    watching = [FiniteLoss(run.name, causes), *([] if lease is None else [Ownership(lease)])]
+    watching = [FiniteLoss(run.name, causes), LastRow(), *([] if lease is None else [Ownership(lease)])]
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=[*made, *watching],
