@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,8 @@ def run(stage: Stage, cfg: DictConfig) -> float | None:
         The val score for a sweeper, from train; None from the others.
     """
     name = stage.__name__
+    if cfg.get("status") not in (None, False):
+        stage = stages.status
     try:
         return stage(cfg)
     except Exception as error:
@@ -70,7 +73,11 @@ def start(main: Callable[[], object]) -> None:
         sys.argv[1:] = as_typed(sys.argv[1:])
     except MusicrecError as error:
         sys.exit(f"musicrec: {error}")
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nmusicrec: interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def console() -> None:
@@ -86,10 +93,17 @@ def console() -> None:
 
 
 def _limit(error: Exception, cfg: DictConfig) -> MusicrecError | None:
-    """Returns what to tell the user if memory or disk made a stage fail."""
+    """Returns what to tell the user if memory, disk or the time of a SLURM job made a stage fail."""
     if _cause(error, MemoryError) is not None:
         return MusicrecError(
             f"there is not enough memory ({first_line(error)}); use smaller batches or a larger machine"
+        )
+    from submitit.core.utils import UncompletedJobError
+
+    if _cause(error, UncompletedJobError) is not None:
+        return MusicrecError(
+            "the job ran out of time more often than hydra.launcher.max_num_timeout allows; give it more with "
+            "hydra.launcher.timeout_min=MINUTES (the same command resumes it)"
         )
     problem = disk_problem(error, Path(str(cfg.paths.root)).expanduser())
     return MusicrecError(problem) if problem else None

@@ -41,9 +41,7 @@ def temporary_name(name: str) -> str:
 
 
 @contextmanager
-def atomic_path(
-    path: str | Path, *, durable: bool = True, before: Callable[[], None] | None = None
-) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = True, before: Callable[[], None] | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same suffix); renames it to `path` on success, deletes it on error.
 
     Parent folders are created. A reader sees the old file or the new one, never a part of one, also after a power cut.

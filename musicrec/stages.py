@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Folders of a workspace that files are written to.
-_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "report")
+_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "report", "sweeps")
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -113,6 +113,15 @@ def evaluate(cfg: DictConfig) -> None:
     if "wandb" in cfg.logger:
         log_comparison(comparison, plots, partial(instantiate, cfg.logger.wandb))
     log.info("the report with plots and significance tests: %s", workspace.report)
+
+
+def status(cfg: DictConfig) -> None:
+    """Shows how far the sweeps and runs of the workspace are (`status=true` of any stage)."""
+    from musicrec.sweeps.status import show_status
+
+    which = cfg.status
+    for root in dict.fromkeys(Path(str(root)).expanduser() for root in (cfg.paths.output, cfg.paths.root)):
+        show_status(Workspace(root), which if isinstance(which, bool) else str(which))
 
 
 def _inspect_embeddings(cfg: DictConfig, workspace: Workspace) -> None:
