@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from musicrec.config import check_values, option, stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
+from musicrec.options import make
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "liste
 def prepare(cfg: DictConfig) -> None:
     """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
     check_values(cfg, "data")
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
@@ -48,7 +49,7 @@ def extract(cfg: DictConfig) -> None:
 
         check(embedding, str(cfg.extract.device), str(cfg.extract.precision))
         return
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
@@ -63,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
     from musicrec.training.train import train_run
 
     check_values(cfg, "data", "embedding", "recommender")
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
     embedding = _embedding(cfg)
     workspace = _workspace(cfg)
@@ -78,7 +79,7 @@ def train(cfg: DictConfig) -> float | None:
                 f"python prepare.py data={source.name} data.plays=FILE"
             )
         tracks = TrackIndex.load(workspace.track_index)
-        data = SplitData.load(workspace, tracks, source.candidates)
+        data = SplitData.load(workspace, tracks, source.splits.candidates)
     return train_run(cfg, workspace, tracks, data, embedding)
 
 
@@ -88,6 +89,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.cutoffs import Cutoffs
+    from musicrec.evaluation.groups.user_file import read_users
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
@@ -100,8 +102,14 @@ def evaluate(cfg: DictConfig) -> None:
     if cfg.inspect.text is not None:
         _inspect_text(cfg, workspace)
         return
+    users, groups = OmegaConf.select(cfg, "data.users"), cfg.eval.groups
     comparison = compare(
-        workspace, Cutoffs.of(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity
+        workspace,
+        Cutoffs.of(cfg.eval.k),
+        bootstrap=int(cfg.eval.bootstrap),
+        diversity=cfg.eval.diversity,
+        groups=list(groups) if isinstance(groups, ListConfig) else groups,
+        users=None if users is None else read_users(users),
     )
     if cfg.inspect.user is not None:
         _inspect(cfg, workspace, comparison)
@@ -161,7 +169,7 @@ def _inspect_text(cfg: DictConfig, workspace: Workspace) -> None:
         recorded = store.read_info(workspace.embedding_info(str(options["name"])))
         settings = recorded.settings if recorded else {}
         weights = {key: settings[key] for key in ("checkpoint", "hub", "revision") if key in settings}
-        embedding = instantiate(without_options(OmegaConf.create({**options, **weights})))
+        embedding = make(without_options(OmegaConf.create({**options, **weights})), "embedding")
     view = find_by_text(workspace, embedding, str(cfg.inspect.text), _playable(cfg, workspace))
     print_text(view)
     log.info("open in a browser to listen: %s", write_text_page(workspace, view))
@@ -169,7 +177,7 @@ def _inspect_text(cfg: DictConfig, workspace: Workspace) -> None:
 
 def _playable(cfg: DictConfig, workspace: Workspace) -> dict[str, Path] | None:
     """Returns the audio file of each track id, None where there is no audio."""
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     if not source.has_audio(workspace):
         return None
     from musicrec.audio.library import scan
@@ -194,7 +202,7 @@ def _embedding(cfg: DictConfig) -> Embedding:
     """Returns the embedding; what is done to its vectors (`embedding.transform` …) is up to the run."""
     from musicrec.embeddings.tables.vector_options import without_options
 
-    embedding: Embedding = instantiate(without_options(cfg.embedding))
+    embedding: Embedding = make(without_options(cfg.embedding), "embedding")
     return embedding
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
 from musicrec.data.artists import load_artists
 from musicrec.data.split_files import REMEDY, read_split
-from musicrec.data.splits import SPLITS
+from musicrec.data.splits.registry import SPLITS
+from musicrec.data.splits.settings import CANDIDATES
 from musicrec.errors import MusicrecError, demand
 from musicrec.files import parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace
@@ -21,8 +22,6 @@ COLD = "cold_test"
 
 # Which tracks a list is drawn from: those of train, those that nobody played in train, or both.
 Pool = Literal["warm", "cold", "all"]
-# Values of `data.candidates`.
-CANDIDATES = ("separate", "mixed")
 
 log = logging.getLogger(__name__)
 

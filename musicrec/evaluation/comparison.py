@@ -15,6 +15,8 @@ from musicrec.data.artists import load_artists
 from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.cutoffs import Cutoffs
+from musicrec.evaluation.groups.table import GroupTable, group_table
+from musicrec.evaluation.groups.users import wanted_groups
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
@@ -65,6 +67,7 @@ class Comparison:
         chance: test split to the expected metrics of random lists (`chance_level`); empty without train.
         controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         artists: one row per run shown, test split and group of artists (`artist_table`); empty without artists.
+        groups: metrics and tests in groups of users and popularity bins (`group_table`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
         warnings: one line per file that was skipped.
     """
@@ -82,6 +85,7 @@ class Comparison:
     chance: dict[str, dict[str, float]]
     controls: pd.DataFrame
     artists: pd.DataFrame
+    groups: GroupTable
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -122,6 +126,15 @@ class Comparison:
             rows = rows[rows[column] == value]
         return rows
 
+    def in_groups(self, table: str, split: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Returns the rows and the tests of `groups` of a table and split (the main one)."""
+        split = split or self.splits[0]
+        rows, tests = self.groups.rows, self.groups.tests
+        if rows.empty:
+            return rows, tests
+        own = (rows["table"] == table) & (rows["split"] == split)
+        return rows[own], tests[(tests["table"] == table) & (tests["split"] == split)]
+
     def row_titles(self, table: str, split: str | None = None) -> dict[str, str]:
         """Returns row name to what is shown for it: followed by † if it is not better than its shuffled control."""
         split = split or self.splits[0]
@@ -138,7 +151,15 @@ class Comparison:
                     yield stem, table, split
 
 
-def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diversity: str | None = None) -> Comparison:
+def compare(
+    workspace: Workspace,
+    k: int | Cutoffs,
+    *,
+    bootstrap: int = 0,
+    diversity: str | None = None,
+    groups: object = "auto",
+    users: pd.DataFrame | None = None,
+) -> Comparison:
     """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
     Of several runs with one recommender and embedding a table shows the best by NDCG on val (chosen on test, the best
@@ -149,15 +170,19 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
         k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples for the intervals; 0 = Student's t.
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
+        groups: `eval.groups`: auto, names of groupings, or None (`wanted_groups`).
+        users: what `read_users` returned.
 
     Raises:
         MusicrecError: no test data, or nothing in preds/ that can be scored.
     """
     truth, cutoffs = load_truth(workspace), Cutoffs.of(k)
     cutoffs.check(truth)
+    wanted_groups(groups, users)
     found = find_runs(workspace)
     catalogue = Catalogue.load(workspace, truth, found)
-    beyond = BeyondAccuracy(workspace, diversity) if catalogue else None
+    artists = _artists(workspace, truth, catalogue)
+    beyond = BeyondAccuracy(workspace, diversity, artists) if catalogue else None
     scores: dict[str, Scores] = {}
     rows: list[dict[str, object]] = []
     warnings = list(found.skipped)
@@ -194,7 +219,8 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
         seeds=seed_means(results, runs, cutoffs.columns(splits)),
         chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
         controls=controls(runs, scores),
-        artists=_artists(workspace, results, runs, truth, splits, catalogue, cutoffs),
+        artists=_artist_table(results, runs, truth, splits, catalogue, artists, cutoffs),
+        groups=group_table(groups, users, results, order, runs, scores, truth, splits, catalogue, cutoffs),
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -202,21 +228,25 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
     return comparison
 
 
-def _artists(
-    workspace: Workspace,
+def _artists(workspace: Workspace, truth: Mapping[str, pd.DataFrame], catalogue: Catalogue | None) -> np.ndarray | None:
+    """Returns (tracks,) the number of each track's artist; None if artists are not known."""
+    if catalogue is None:
+        return None
+    tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
+    return load_artists(workspace, catalogue.num_tracks(workspace, int(max(tracks)) + 1))
+
+
+def _artist_table(
     results: pd.DataFrame,
     runs: Mapping[str, Run],
     truth: Mapping[str, pd.DataFrame],
     splits: Sequence[str],
     catalogue: Catalogue | None,
+    artists: np.ndarray | None,
     cutoffs: Cutoffs,
 ) -> pd.DataFrame:
     """Returns the metrics of the shown runs by whether the user knows the artist; empty if artists are not known."""
-    if catalogue is None:
-        return pd.DataFrame()
-    tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
-    artists = load_artists(workspace, catalogue.num_tracks(workspace, int(max(tracks)) + 1))
-    if artists is None:
+    if catalogue is None or artists is None:
         return pd.DataFrame()
     shown = [runs[name] for name in dict.fromkeys(results.loc[results["shown"], "run"])]
     return artist_table(shown, truth, splits, catalogue.train, artists, cutoffs)
@@ -314,14 +344,19 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "bars": comparison.bars,
         "seeds": comparison.seeds,
     }
-    if len(comparison.artists):
-        whole["artists"] = comparison.artists
     if comparison.chance:
         whole["chance"] = pd.DataFrame(comparison.chance).T.rename_axis("split").reset_index()
-    if len(comparison.controls):
-        whole["controls"] = comparison.controls
-    else:
-        (workspace.root / "controls.csv").unlink(missing_ok=True)  # of an earlier evaluation
+    optional = {
+        "artists": comparison.artists,
+        "controls": comparison.controls,
+        "groups": comparison.groups.rows,
+        "groups_significance": comparison.groups.tests,
+    }
+    for stem, frame in optional.items():
+        if len(frame):
+            whole[stem] = frame
+        else:
+            (workspace.root / f"{stem}.csv").unlink(missing_ok=True)  # of an earlier evaluation
     for stem, frame in whole.items():
         with atomic_path(workspace.root / f"{stem}.csv") as temporary:
             frame.to_csv(temporary, index=False)

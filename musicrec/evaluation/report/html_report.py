@@ -16,6 +16,7 @@ from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.beyond_accuracy import beyond_columns
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.confidence import summary
+from musicrec.evaluation.report.groups_section import NOTE, group_grid
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
 from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cells, chance_cells, legend
@@ -34,9 +35,12 @@ _METRICS = {
 }
 _BEYOND = {
     "Coverage": "share of the catalogue in anybody's list",
+    "Gini": "how unequally the tracks of the catalogue are recommended: 0 = equally often, 1 = always the same",
     "Novelty": "mean self-information in bits; higher = fewer users played it",
     "PopularityLift": "by how much the lists are more popular than what the same users play (0 = alike)",
+    "APLT": "share of the list in the long tail, the least popular tracks with 20 % of the plays",
     "Diversity": "mean pairwise cosine distance within a list{space}",
+    "ArtistDiversity": "number of different artists per track of the list",
 }
 _CONTROLS = (
     "The same run with its vectors permuted among the tracks: what it still reaches, it owes to the listening data. "
@@ -76,6 +80,7 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
     space = f", in the space of {comparison.diversity_space}" if comparison.diversity_space else ""
     sections = [
         *(_table_section(comparison, plots, stem, table, split) for stem, table, split in comparison.stems()),
+        *(_group_section(comparison, plots, stem, table, split) for stem, table, split in comparison.stems()),
         Section("others", "Other runs", _others(comparison)),
         Section("size", "Quality against size", images=_images(plots, ["size"])),
         Section(
@@ -171,6 +176,13 @@ def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str,
     )
 
 
+def _group_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str, table: str, split: str) -> Section:
+    """Returns the section that says for whom the runs of a table work."""
+    title = f"For whom · {comparison.titles[table]}" + ("" if len(comparison.splits) == 1 else f" · {split}")
+    grid = group_grid(comparison, table, split)
+    return Section(f"groups_{stem}", title, grid, note=NOTE, images=_images(plots, [f"groups_{stem}"]))
+
+
 def _others(comparison: Comparison) -> Grid:
     """Returns the runs that no recommender's table shows, e.g. of foreign systems."""
     rows = [
@@ -182,7 +194,9 @@ def _others(comparison: Comparison) -> Grid:
 def _beyond(comparison: Comparison) -> Grid:
     """Returns the metrics beyond accuracy of all runs shown; without rows if there are none."""
     columns = [
-        column for column in beyond_columns(comparison.k.at(comparison.splits[0])) if column in comparison.results
+        column
+        for column in beyond_columns(comparison.k.at(comparison.splits[0]))
+        if column in comparison.results and comparison.results[column].notna().any()
     ]
     rows = []
     for table in (*comparison.titles, None) if columns else ():

@@ -1,20 +1,17 @@
-"""Splits of plays into training and held-out pairs: temporal, hot_cold, leave_one_out (docs/data.md, Splits)."""
+"""The splits of the two studies: `temporal` (2024) and `hot_cold` (2026); docs/data.md, Splits."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.given_splits import GIVEN, given, no_dates
-from musicrec.data.split_dates import Period, chosen_period, log_range, timestamp_literal, whole_log, year_and_month
-from musicrec.errors import MusicrecError
+from musicrec.data.splits.dates import Period, timestamp_literal
+from musicrec.data.splits.queries import ONE_LISTENER, ORDER, require
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,11 +20,6 @@ log = logging.getLogger(__name__)
 
 USERS_SEED = 42  # the studies'; fixed, so that val and test users are the same for everyone
 HOT_TEST_SHARE = 0.7  # share of the users without a cold pair; the others are val
-# One track each for test, val and train.
-LEAST_TRACKS = 3
-
-_ONE_LISTENER = "the log of a single listener never has one; data.split=hot_cold holds out the new tracks"
-_ORDER = f"ORDER BY {USER}, {TRACK}"
 
 
 def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
@@ -43,7 +35,7 @@ def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
     train = _pairs_by_date(connection, period)
     known = f"{TRACK} IN (FROM train_tracks)"
     unknown = "no track first played in the held-out period is played in the training one"
-    _require(connection, "held_out", known, f"{unknown} ({_ONE_LISTENER})")
+    require(connection, "held_out", known, f"{unknown} ({ONE_LISTENER})")
     users = _users(connection, f"SELECT DISTINCT {USER} FROM held_out WHERE {known}")
     if len(users) == 1:
         log.warning("only one user (%s) has held-out plays; they are test, and val is empty", users[0])
@@ -79,38 +71,6 @@ def hot_cold(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
     }
 
 
-def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
-    """Returns the queries of train, val and test: the split of the literature on sequential recommendation.
-
-    Of a user's pairs, ordered by (first play, track), the last is test and the one before it val. Users with fewer than
-    three pairs are in train only (Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
-    arXiv 1808.09781, released code). See `temporal` for arguments and errors.
-    """
-    connection.execute(
-        f"""
-        CREATE TEMP TABLE pairs AS
-        SELECT *, row_number() OVER (PARTITION BY {USER} ORDER BY {TIMESTAMP} DESC, {TRACK} DESC) AS from_last,
-               count(*) OVER (PARTITION BY {USER}) AS tracks
-        FROM (
-            SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS {COUNT}
-            FROM plays WHERE {period.within} GROUP BY {USER}, {TRACK}
-        )
-        """
-    )
-    _require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
-    enough = f"tracks >= {LEAST_TRACKS}"
-    _require(connection, "pairs", enough, f"no user has {LEAST_TRACKS} tracks (one each for train, val and test)")
-    is_train = f"NOT ({enough} AND from_last <= 2)"
-    known = f"NOT ({is_train}) AND {TRACK} IN (SELECT {TRACK} FROM pairs WHERE {is_train})"
-    _require(connection, "pairs", known, f"no held-out track is in train ({_ONE_LISTENER})")
-    pairs = f"SELECT {USER}, {TRACK}, {TIMESTAMP}, {COUNT} FROM pairs WHERE {{}} {_ORDER}"
-    return {
-        "train": pairs.format(is_train),
-        "val": pairs.format(f"{enough} AND from_last = 2"),
-        "test": pairs.format(f"{enough} AND from_last = 1"),
-    }
-
-
 def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str:
     """Makes the tables pairs, train_tracks and held_out (users seen in train); returns the query of train."""
     assert period.test is not None
@@ -125,10 +85,10 @@ def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str
         GROUP BY {USER}, {TRACK}
         """
     )
-    _require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
-    _require(connection, "pairs", is_train, f"no play is between data.start={period.start} and data.test={period.test}")
+    require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
+    require(connection, "pairs", is_train, f"no play is between data.start={period.start} and data.test={period.test}")
     new = f"no user plays a track for the first time from data.test={period.test} on"
-    _require(connection, "pairs", f"NOT {is_train}", f"{new}, data.end={period.end}")
+    require(connection, "pairs", f"NOT {is_train}", f"{new}, data.end={period.end}")
     connection.execute(f"CREATE TEMP TABLE train_tracks AS SELECT DISTINCT {TRACK} FROM pairs WHERE {is_train}")
     connection.execute(
         f"""
@@ -136,12 +96,12 @@ def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str
         SELECT * FROM pairs WHERE NOT {is_train} AND {USER} IN (SELECT {USER} FROM pairs WHERE {is_train})
         """
     )
-    _require(connection, "held_out", "true", "no user who plays in the held-out period plays in the training period")
-    return f"SELECT {USER}, {TRACK}, {TIMESTAMP}, train_plays AS {COUNT} FROM pairs WHERE {is_train} {_ORDER}"
+    require(connection, "held_out", "true", "no user who plays in the held-out period plays in the training period")
+    return f"SELECT {USER}, {TRACK}, {TIMESTAMP}, train_plays AS {COUNT} FROM pairs WHERE {is_train} {ORDER}"
 
 
 def _held_out(condition: str) -> str:
-    return f"SELECT {USER}, {TRACK}, {TIMESTAMP}, plays AS {COUNT} FROM held_out WHERE {condition} {_ORDER}"
+    return f"SELECT {USER}, {TRACK}, {TIMESTAMP}, plays AS {COUNT} FROM held_out WHERE {condition} {ORDER}"
 
 
 def _users(connection: duckdb.DuckDBPyConnection, query: str) -> list[int | str]:
@@ -159,35 +119,3 @@ def _divide(connection: duckdb.DuckDBPyConnection, users: list[int | str], test_
     # random_state=USERS_SEED), without the two seconds that importing sklearn takes.
     order = np.random.RandomState(USERS_SEED).permutation(len(users))
     connection.register("val_users", pa.table({USER: pa.array([users[index] for index in order[tested:]])}))
-
-
-def _require(connection: duckdb.DuckDBPyConnection, table: str, condition: str, message: str) -> None:
-    if not connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchall():
-        raise MusicrecError(f"the split is empty: {message}; {log_range(connection)}")
-
-
-@dataclass(frozen=True)
-class Split:
-    """A way to split.
-
-    Attributes:
-        files: names of its files, train first.
-        dates: which of the settings start, test and end it uses.
-        period: returns the period for these settings.
-        queries: returns the query of each file, sorted by (user_id, track_id).
-    """
-
-    files: tuple[str, ...]
-    dates: tuple[str, ...]
-    period: Callable[[duckdb.DuckDBPyConnection, str, str, str | None], Period]
-    queries: Callable[[duckdb.DuckDBPyConnection, Period], dict[str, str]]
-
-
-# By `data.split`.
-SPLITS = {
-    "temporal": Split(("train", "val", "test"), ("start", "test", "end"), chosen_period, temporal),
-    "hot_cold": Split(("train", "val", "hot_test", "cold_test"), ("test", "end"), year_and_month, hot_cold),
-    "leave_one_out": Split(("train", "val", "test"), ("start", "end"), whole_log, leave_one_out),
-    "column": Split(GIVEN, (), no_dates, given),
-    "files": Split(GIVEN, (), no_dates, given),
-}

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.log.values import LogBatch
-from musicrec.data.split_dates import Period
+from musicrec.data.splits.dates import Period
 from musicrec.errors import MusicrecError, demand
 from musicrec.files import atomic_path
 from musicrec.workspace import TrackIndex

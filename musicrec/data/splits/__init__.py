@@ -1,0 +1,1 @@
+"""Splits of plays into training and held-out pairs, one module per kind; `registry.SPLITS` lists them."""

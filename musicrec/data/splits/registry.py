@@ -1,0 +1,42 @@
+"""Split: a way to split plays. SPLITS: all of them by `data.split`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from musicrec.data.splits.dates import Period, chosen_period, whole_log, year_and_month
+from musicrec.data.splits.given import GIVEN, given, no_dates
+from musicrec.data.splits.leave_one_out import leave_one_out
+from musicrec.data.splits.studies import hot_cold, temporal
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to split.
+
+    Attributes:
+        files: names of its files, train first.
+        dates: which of the settings start, test and end it uses.
+        period: returns the period for these settings.
+        queries: returns the query of each file, sorted by (user_id, track_id).
+    """
+
+    files: tuple[str, ...]
+    dates: tuple[str, ...]
+    period: Callable[[duckdb.DuckDBPyConnection, str, str, str | None], Period]
+    queries: Callable[[duckdb.DuckDBPyConnection, Period], dict[str, str]]
+
+
+# By `data.split`.
+SPLITS = {
+    "temporal": Split(("train", "val", "test"), ("start", "test", "end"), chosen_period, temporal),
+    "hot_cold": Split(("train", "val", "hot_test", "cold_test"), ("test", "end"), year_and_month, hot_cold),
+    "leave_one_out": Split(("train", "val", "test"), ("start", "end"), whole_log, leave_one_out),
+    "column": Split(GIVEN, (), no_dates, given),
+    "files": Split(GIVEN, (), no_dates, given),
+}
