@@ -17,7 +17,7 @@ from musicrec import stages
 from musicrec.config import config_dir
 from musicrec.disk import disk_problem
 from musicrec.errors import MusicrecError, first_line
-from musicrec.overrides import as_typed
+from musicrec.overrides import as_typed, combined_experiments
 from musicrec.sweeps.current import in_sweep
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def start(main: Callable[[], object]) -> None:
         main: takes the overrides from `sys.argv`.
     """
     try:
-        sys.argv[1:] = as_typed(sys.argv[1:])
+        folders = config_dir() / "experiment"
+        sys.argv[1:] = combined_experiments(as_typed(sys.argv[1:]), lambda name: (folders / name).is_dir())
     except MusicrecError as error:
         sys.exit(f"musicrec: {error}")
     try:

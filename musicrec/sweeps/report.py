@@ -21,13 +21,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from musicrec.errors import MusicrecError, first_line
 from musicrec.processes import machine, started
 from musicrec.sweeps import queue
 from musicrec.sweeps.current import JOB_FILE, in_sweep, record_job, slurm_job
+from musicrec.sweeps.grid import FittingGrid
 from musicrec.sweeps.record import SweepRecord, now, record_path
+from musicrec.sweeps.search import is_search, maximise, resume
 from musicrec.sweeps.states import job_states, problems
 from musicrec.workspace import Workspace
 
@@ -48,12 +50,15 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Logs the plan."""
         self._swept = set(_values(config))
-        if config.hydra.sweeper.get("direction") is not None:
+        if is_search(config):
             maximise(config)
-        line = plan(config)
+            resume(config)
+        grid = FittingGrid(config)
+        grid.install()
+        line = plan(config, grid)
         log.info("%s", line)
         name_jobs(config)
-        sweep, workspace = SweepRecord.of(config, count_jobs(config), line), _workspace(config)
+        sweep, workspace = SweepRecord.of(config, count_jobs(config, grid), line), _workspace(config)
         with suppress(OSError):
             for path in Path(sweep.folder).glob(f"*/{JOB_FILE}"):  # of an earlier sweep in the same folder
                 path.unlink()
@@ -61,6 +66,10 @@ class SweepReport(Callback):
             sweep.write(workspace)
         # Not on_multirun_end: Hydra leaves that out when a job failed.
         atexit.register(report, sweep, workspace)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Puts back what was replaced."""
+        FittingGrid.remove()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Records the job as started."""
@@ -97,18 +106,6 @@ class SweepReport(Callback):
         )
 
 
-def maximise(config: DictConfig) -> None:
-    """Makes a search maximise the val score that train.py returns, and seeds it; Optuna minimises by default.
-
-    A file conf/hydra/sweeper/optuna.yaml could not do so: Hydra refuses one beside the plugin's own of that name.
-    """
-    sweeper = config.hydra.sweeper
-    with read_write(sweeper):
-        sweeper.direction = "maximize"
-        if OmegaConf.select(sweeper, "sampler.seed") is None and "seed" in (sweeper.get("sampler") or {}):
-            sweeper.sampler.seed = config.seed
-
-
 def name_jobs(config: DictConfig) -> None:
     """Names the jobs of a SLURM array by what is swept; each takes the name of its own settings when it starts.
 
@@ -134,11 +131,11 @@ def _workspace(config: DictConfig) -> Workspace:
     return Workspace(Path(str(config.paths.output)).expanduser())
 
 
-def plan(config: DictConfig) -> str:
+def plan(config: DictConfig, grid: FittingGrid | None = None) -> str:
     """Returns one line: how many jobs of what a sweep has and where they run."""
-    launcher = str(config.hydra.runtime.choices["hydra/launcher"])
-    stage = config.hydra.job.name
-    return f"sweep of {stage}: {_jobs(config)}, {_where(launcher, config.hydra.launcher)}; {config.hydra.sweep.dir}"
+    launcher, grid = str(config.hydra.runtime.choices["hydra/launcher"]), grid or FittingGrid(config)
+    where = f"{_where(launcher, config.hydra.launcher)}; {config.hydra.sweep.dir}"
+    return f"sweep of {config.hydra.job.name}: {_jobs(config, grid)}, {where}"
 
 
 def report(sweep: SweepRecord, workspace: Workspace) -> None:
@@ -171,20 +168,31 @@ def one_line(error: object) -> str:
     return text if isinstance(error, CompactHydraException) or text == kind else f"{kind}: {text}"
 
 
-def count_jobs(config: DictConfig) -> int:
+def count_jobs(config: DictConfig, grid: FittingGrid) -> int:
     """Returns the number of jobs of a sweep: of its grid, or as many as a search may try."""
-    trials = config.hydra.sweeper.get("n_trials")
-    return math.prod(size for size in _sizes(config).values() if isinstance(size, int)) if trials is None else trials
+    if is_search(config):
+        return int(config.hydra.sweeper.n_trials)
+    try:
+        return grid.count(_arguments(config))
+    except Exception:  # a mistake, which Hydra reports where it makes the jobs
+        return math.prod(size for size in _sizes(config).values() if isinstance(size, int))
 
 
-def _jobs(config: DictConfig) -> str:
+def _jobs(config: DictConfig, grid: FittingGrid) -> str:
     """Returns e.g. `8 jobs (2 recommender × 4 embedding)`."""
-    sweeper, count = config.hydra.sweeper, count_jobs(config)
+    sweeper, count = config.hydra.sweeper, count_jobs(config, grid)
     product = " × ".join(f"{size} {name}" for name, size in _sizes(config).items())
-    if sweeper.get("n_trials") is not None:
+    if is_search(config):
         search = config.hydra.runtime.choices["hydra/sweeper"]
         return f"{count} jobs ({search} searches {product} for the best val score, {sweeper.n_jobs} at a time)"
-    return f"{count} {'job' if count == 1 else 'jobs'}" + (f" ({product})" if product else "")
+    inside = "; ".join(part for part in (product, grid.note) if part)
+    return f"{count} {'job' if count == 1 else 'jobs'}" + (f" ({inside})" if inside else "")
+
+
+def _arguments(config: DictConfig) -> list[str]:
+    """Returns the overrides of a sweep: of its experiment, then of the command line."""
+    arguments = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    return arguments + [str(word) for word in config.hydra.overrides.task]
 
 
 def _sizes(config: DictConfig) -> dict[str, int | str]:
@@ -196,12 +204,10 @@ def _sizes(config: DictConfig) -> dict[str, int | str]:
 
 def _values(config: DictConfig) -> dict[str, int | str]:
     """Returns the number of values of each swept key; an interval has `any`."""
-    arguments = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    arguments += config.hydra.overrides.task
     hydra = GlobalHydra.instance()
     parser = OverridesParser.create(config_loader=hydra.config_loader() if hydra.is_initialized() else None)
     # A key given twice counts once, as in Hydra: the last one wins.
-    overrides = {override.get_key_element(): override for override in parser.parse_overrides(arguments)}
+    overrides = {override.get_key_element(): override for override in parser.parse_overrides(_arguments(config))}
     sizes: dict[str, int | str] = {}
     for key, override in overrides.items():
         if override.is_sweep_override():

@@ -83,16 +83,6 @@ def test_the_grids_are_those_of_the_study_and_sweep_without_m(experiment: str, j
     assert config.recommender.name == experiment.split("_")[0]
 
 
-def test_a_search_maximises_over_the_same_space_from_the_run_seed() -> None:
-    overrides = ("experiment=bert_grid", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=7", "seed=3")
-    config = sweep_config(overrides=overrides)
-    sweeps.maximise(config)
-    assert config.hydra.sweeper.direction == "maximize"
-    assert config.hydra.sweeper.sampler.seed == 3
-    space = "4 max_seq_len × 3 mlm_probability × 4 batch_size"
-    assert f"7 jobs (optuna searches {space} for the best val score, 2 at a time)" in sweeps.plan(config)
-
-
 def test_the_report_names_each_job_that_did_not_finish(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     records: list[dict[str, Any]] = [

@@ -26,8 +26,8 @@ def test_metrics_csv_is_that_of_an_undisturbed_run(
     which: str,
     epoch: int,
 ) -> None:
-    settings = (*SETTINGS, f"recommender={recommender}", "recommender.batch_size=2", "trainer.max_epochs=4")
-    settings += ("callbacks.last_checkpoint.seconds=0",)
+    settings = [*SETTINGS, f"recommender={recommender}", "recommender.batch_size=2", "trainer.max_epochs=4"]
+    settings += ["callbacks.last_checkpoint.seconds=0"]
     stages.train(compose(*settings, "run_name=undisturbed"))
 
     save = AtomicCheckpoints.save_checkpoint
