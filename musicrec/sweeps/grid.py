@@ -37,7 +37,7 @@ def fitting_jobs(
         without = [list(chosen) for chosen in choices if not has(list(chosen), key)]
         if 0 < len(without) < len(choices):
             lacking[key] = without
-    kept = {}
+    kept: dict[tuple[str, ...], Job] = {}
     for job in jobs:
         left = [word for word in job if _deciding(job, _key(word), groups) not in lacking.get(_key(word), [])]
         kept.setdefault(tuple(left), left)

@@ -44,7 +44,8 @@ def test_a_search_in_a_storage_does_only_what_is_left(tmp_path: Path, caplog: py
     assert config.hydra.sweeper.study_name == name
     assert (config.hydra.sweeper.n_trials, config.hydra.sweeper.sampler.seed) == (3, 5)
     assert caplog.messages[-1].startswith(f"the search {name} in {storage} has 2 finished trials; 3 are left")
-    assert [trial.state.name for trial in optuna.load_study(name, storage).get_trials()] == ["COMPLETE", "COMPLETE", "FAIL"]
+    trials = optuna.load_study(name, storage).get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "FAIL"]
     other = sweep_config("recommender.lr=interval(0.1,0.3)", overrides=words)
     resume(other)
     assert other.hydra.sweeper.study_name != name
