@@ -92,6 +92,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
+    from musicrec.evaluation.statistics.equivalence import check_margin
     from musicrec.tracking.wandb_summary import log_comparison
 
     workspace = _workspace(cfg)
@@ -107,6 +108,7 @@ def evaluate(cfg: DictConfig) -> None:
         Cutoffs.of(cfg.eval.k),
         bootstrap=int(cfg.eval.bootstrap),
         diversity=cfg.eval.diversity,
+        margin=check_margin(cfg.eval.margin),
         groups=list(groups) if isinstance(groups, ListConfig) else groups,
         users=None if users is None else read_users(users),
     )
