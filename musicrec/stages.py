@@ -78,7 +78,7 @@ def train(cfg: DictConfig) -> float | None:
                 f"python prepare.py data={source.name} data.plays=FILE"
             )
         tracks = TrackIndex.load(workspace.track_index)
-        data = SplitData.load(workspace, tracks, source.candidates)
+        data = SplitData.load(workspace, tracks, source.candidates, bool(cfg.eval.repeat))
     return train_run(cfg, workspace, tracks, data, embedding)
 
 
@@ -101,7 +101,11 @@ def evaluate(cfg: DictConfig) -> None:
         _inspect_text(cfg, workspace)
         return
     comparison = compare(
-        workspace, Cutoffs.of(cfg.eval.k), bootstrap=int(cfg.eval.bootstrap), diversity=cfg.eval.diversity
+        workspace,
+        Cutoffs.of(cfg.eval.k),
+        bootstrap=int(cfg.eval.bootstrap),
+        diversity=cfg.eval.diversity,
+        repeat=cfg.eval.repeat,
     )
     if cfg.inspect.user is not None:
         _inspect(cfg, workspace, comparison)

@@ -18,6 +18,7 @@ from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
+from musicrec.evaluation.protocols.repeats import with_one_protocol
 from musicrec.evaluation.results import (
     Scores,
     deciding_scores,
@@ -138,7 +139,14 @@ class Comparison:
                     yield stem, table, split
 
 
-def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diversity: str | None = None) -> Comparison:
+def compare(
+    workspace: Workspace,
+    k: int | Cutoffs,
+    *,
+    bootstrap: int = 0,
+    diversity: str | None = None,
+    repeat: bool | None = None,
+) -> Comparison:
     """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
     Of several runs with one recommender and embedding a table shows the best by NDCG on val (chosen on test, the best
@@ -149,14 +157,15 @@ def compare(workspace: Workspace, k: int | Cutoffs, *, bootstrap: int = 0, diver
         k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples for the intervals; 0 = Student's t.
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
+        repeat: whether tracks that a user has played count as hits, see `with_one_protocol`.
 
     Raises:
         MusicrecError: no test data, or nothing in preds/ that can be scored.
     """
-    truth, cutoffs = load_truth(workspace), Cutoffs.of(k)
+    found, repeats = with_one_protocol(find_runs(workspace), repeat)
+    truth, cutoffs = load_truth(workspace, repeats), Cutoffs.of(k)
     cutoffs.check(truth)
-    found = find_runs(workspace)
-    catalogue = Catalogue.load(workspace, truth, found)
+    catalogue = Catalogue.load(workspace, truth, found, repeats)
     beyond = BeyondAccuracy(workspace, diversity) if catalogue else None
     scores: dict[str, Scores] = {}
     rows: list[dict[str, object]] = []

@@ -54,6 +54,8 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     # Only what differs from the defaults, so that runs of earlier versions, which had no such keys, keep their names.
     own = {key: value for key, value in chosen["embedding"].items() if key not in names()}
     chosen["embedding"] = own | VectorOptions.of(chosen["embedding"]).changed()
+    if cfg.eval.repeat:
+        chosen["repeat"] = True
     if "max_epochs" in cfg.recommender:  # it is trained
         chosen["monitor"] = cfg.monitor
         for group in ("optimizer", "scheduler"):

@@ -24,12 +24,15 @@ class Split:
         dates: which of the settings start, test and end it uses.
         period: returns the period for these settings.
         queries: returns the query of each file, sorted by (user_id, track_id).
+        repeats: whether held-out files hold tracks that the user already played in train; `eval.repeat` decides whether
+            they count.
     """
 
     files: tuple[str, ...]
     dates: tuple[str, ...]
     period: Callable[[duckdb.DuckDBPyConnection, str, str, str | None], Period]
     queries: Callable[[duckdb.DuckDBPyConnection, Period], dict[str, str]]
+    repeats: bool = False
 
 
 # By `data.split`.
