@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.artists import load_artists
+from musicrec.data.artists import TrackArtists, load_artists
 from musicrec.data.heard import without_heard
 from musicrec.data.split_files import REMEDY, read_split
 from musicrec.data.splits.registry import SPLITS
@@ -135,7 +135,7 @@ class SplitData:
         candidates: `separate`: cold_test has lists of cold tracks alone and the other splits lists without any;
             `mixed`: one list of all tracks.
         repeat: whether tracks that a user has played may be recommended again, and count in the truth.
-        artists: (num_tracks,) int64 the number of each track's artist, -1 for unknown; None if nobody said it.
+        artists: of each track; None if nobody said them.
     """
 
     train: Interactions
@@ -144,7 +144,7 @@ class SplitData:
     cold: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     candidates: str = "separate"
     repeat: bool = False
-    artists: np.ndarray | None = None
+    artists: TrackArtists | None = None
 
     @classmethod
     def load(
