@@ -3,6 +3,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # faiss-gpu and torchaudio only where there is an NVIDIA GPU: torchaudio needs a CUDA build of torch (see pyproject.toml).
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
+# One process per core, of one thread each; at most four, because each one holds about 1.5 GB.
+TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format clean
@@ -28,10 +30,10 @@ demo: setup ## run synthetic music and listeners through all four stages to a co
 	$(PY) evaluate.py
 
 test: setup lint ## lint, check types and run all tests
-	$(PY) -m pytest
+	$(TESTS)
 
 test-fast: setup ## run the tests that take less than about 20 s each
-	$(PY) -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: setup ## check style, types and spelling
 	$(VENV)/bin/ruff check .

@@ -20,6 +20,13 @@ from musicrec.workspace import Workspace
 os.environ["WANDB_MODE"] = "offline"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a file in one of pytest-xdist's processes, and all that need a SLURM in the same one."""
+    for item in items:
+        needs_slurm = "cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("slurm" if needs_slurm else str(item.path)))
+
+
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., DictConfig]:
     """Returns a function that composes the configuration from overrides, with its workspace below tmp_path."""

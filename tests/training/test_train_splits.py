@@ -14,10 +14,11 @@ from musicrec.errors import MusicrecError
 from musicrec.training.run_name import run_name
 from musicrec.workspace import Workspace
 
-SMALL = (
-    *("data=custom", "embedding=random", "embedding.dim=6", "trainer=cpu", "trainer.max_epochs=1", "logger=none"),
-    *("eval.k=2", "eval.top_k=4"),
-)
+QUICK = ("trainer=cpu", "trainer.max_epochs=1", "logger=none")
+SMALL = (*QUICK, "data=custom", "embedding=random", "embedding.dim=6", "eval.k=2", "eval.top_k=4")
+
+# They know the tracks of training only.
+WITHOUT_AUDIO = ["popularity", "itemknn", "ials", "ease", "elsa", "bert", "sasrec"]
 
 
 def prepared(tmp_path: Path, split: str, users: int = 12) -> Workspace:
@@ -90,6 +91,55 @@ def test_a_recommender_without_cold_lists_says_so(
     stages.evaluate(compose(*SMALL))
     assert (workspace.root / "bert.csv").is_file() and not (workspace.root / "bert_cold.csv").exists()
     assert (workspace.root / "cosine_cold.csv").is_file()
+
+
+@pytest.mark.parametrize("recommender", WITHOUT_AUDIO)
+@pytest.mark.parametrize("candidates", ["separate", "mixed"])
+def test_a_recommender_without_audio_has_lists_of_train_tracks_only(
+    compose: Callable[..., DictConfig],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    recommender: str,
+    candidates: str,
+) -> None:
+    workspace = prepared(tmp_path, "hot_cold")
+    cfg = compose(
+        *QUICK, "data=custom", "embedding=none", f"recommender={recommender}", f"data.candidates={candidates}"
+    )
+    stages.train(cfg)
+    name = run_name(cfg)
+    predictions = pd.read_parquet(workspace.predictions(name))
+    assert set(predictions.split) == {"val", "hot_test"}
+    train = set(pd.read_parquet(workspace.split("train")).track_id)
+    assert set(predictions.item_id) <= train and (predictions.groupby(["split", "user_id"]).size() == 4).all()
+    assert not workspace.metrics(name, "cold_test").exists() and workspace.metrics(name, "hot_test").exists()
+    lines = [record.getMessage() for record in caplog.records if "cannot recommend cold tracks" in record.getMessage()]
+    assert len(lines) == 1 and lines[0].endswith("there are no lists for cold_test")
+
+
+@pytest.mark.parametrize("recommender", WITHOUT_AUDIO)
+def test_a_user_without_train_rows_counts_as_a_miss(
+    compose: Callable[..., DictConfig], tmp_path: Path, recommender: str
+) -> None:
+    """User 7 is in test only; and the catalogue of five tracks is smaller than eval.k and eval.top_k."""
+    lines = [f"{user}\tt{(user + step) % 5}\t0" for user in range(1, 5) for step in range(3)]
+    lines += [f"{user}\tt{(user + 3) % 5}\t1" for user in range(1, 5)]
+    lines += [f"{user}\tt{(user + 4) % 5}\t2" for user in (1, 2, 3, 4, 7)]
+    plays = tmp_path / "given.tsv"
+    plays.write_text("\n".join(["userID\titemID\tpart", *lines]) + "\n")
+    options = [
+        *("data=split_files", f"data.plays={plays}", "data.split=column", "data.split_column=part"),
+        *("data.split_values={train:0,val:1,test:2}", "data.timestamp_column=null"),
+    ]
+    cfg = compose(*options, *QUICK, "embedding=none", f"recommender={recommender}", "data.make_missing=true")
+    stages.train(cfg)
+    workspace, name = Workspace(tmp_path / "workspace"), run_name(cfg)
+    lists = pd.read_parquet(workspace.predictions(name))
+    assert sorted(lists.user_id.unique()) == [1, 2, 3, 4] and (lists.groupby("user_id").size() == 2).all()
+    scores = pd.read_parquet(workspace.metrics(name, "test"))
+    # Two tracks are left for each of the others, one of them the held-out one.
+    assert scores["user_id"].tolist() == [1, 2, 3, 4, 7] and scores["Recall@50"].tolist() == [1, 1, 1, 1, 0]
+    assert (scores[scores["user_id"] == 7].drop(columns="user_id") == 0).all(axis=None)
 
 
 @pytest.mark.parametrize("recommender", ["knn", "shallow", "bert"])

@@ -12,6 +12,7 @@ from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs, ScoreRecommender, check
 from musicrec.recommenders.baselines.played import Played
+from musicrec.system import available_memory
 
 # Rows of the matrix that are made or changed at once, in bytes.
 _BLOCK_BYTES = 2**28
@@ -30,7 +31,7 @@ class EASE(ScoreRecommender):
         max_items: most tracks with a play in training that are accepted.
 
     Raises:
-        MusicrecError: if there are more tracks.
+        MusicrecError: if there are more tracks, or less memory than the matrix takes.
     """
 
     table = "baselines"
@@ -44,12 +45,7 @@ class EASE(ScoreRecommender):
         check("max_items", max_items, max_items >= 1, "1 or more")
         train = inputs.data.train
         self.played = Played.of(train, self.item_index)
-        if (size := len(self.played)) > max_items:
-            raise MusicrecError(
-                f"recommender=ease needs a dense matrix of {size:,} × {size:,} tracks "
-                f"({4 * size**2 / 2**30:,.0f} GiB), more than recommender.max_items={max_items} allows: use "
-                "recommender=elsa, ials or itemknn, fewer tracks (data.min_track_plays), or raise recommender.max_items"
-            )
+        _refuse_if_too_large(len(self.played), max_items)
         matrix = self.played.matrix(train, np.arange(train.num_users))
         self.register_buffer("weights", torch.from_numpy(ease_weights(matrix, l2)), persistent=False)
 
@@ -58,6 +54,19 @@ class EASE(ScoreRecommender):
         rows = self.played.sequences(history, users).to(self.home)
         sets = sets_of(rows, torch.arange(len(users), device=self.home))
         return self.played.spread(sets.sums(self.weights))
+
+
+def _refuse_if_too_large(size: int, max_items: int) -> None:
+    """Refuses more than `max_items` tracks, and a matrix (size, size) that does not fit into the memory available."""
+    bytes_needed, available = 4 * size**2, available_memory()
+    needs = f"recommender=ease needs a dense matrix of {size:,} × {size:,} tracks ({bytes_needed / 2**30:,.1f} GiB)"
+    others = "use recommender=elsa, ials or itemknn, or fewer tracks (data.min_track_plays)"
+    if size > max_items:
+        raise MusicrecError(
+            f"{needs}, more than recommender.max_items={max_items} allows: {others}, or raise recommender.max_items"
+        )
+    if available is not None and bytes_needed > available:
+        raise MusicrecError(f"{needs}, but only {available / 2**30:,.1f} GiB of memory are available: {others}")
 
 
 def ease_weights(matrix: csr_matrix, l2: float) -> np.ndarray:

@@ -172,9 +172,20 @@ def test_ease_refuses_a_catalogue_that_is_too_large() -> None:
         candidates=np.arange(200_000),
     )
     with pytest.raises(
-        MusicrecError, match=r"200,000 × 200,000 tracks \(149 GiB\).*max_items=60000.*recommender=elsa, ials or itemknn"
+        MusicrecError,
+        match=r"200,000 × 200,000 tracks \(149.0 GiB\).*max_items=60000.*recommender=elsa, ials or itemknn",
     ):
         EASE(Inputs(SplitData(everything, {"val": VAL, "test": VAL})))
+
+
+def test_ease_refuses_a_matrix_that_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = Inputs(split_of(PLAYED))
+    monkeypatch.setattr("musicrec.recommenders.baselines.ease.available_memory", lambda: 4 * 9 * 9 - 1)
+    with pytest.raises(MusicrecError, match="9 × 9 tracks .*, but only 0.0 GiB of memory are available: use recommend"):
+        EASE(inputs)
+    for enough in (4 * 9 * 9, None):
+        monkeypatch.setattr("musicrec.recommenders.baselines.ease.available_memory", lambda enough=enough: enough)
+        assert EASE(inputs).weights.shape == (9, 9)
 
 
 @pytest.mark.parametrize("kind", [Popularity, ItemKNN, EASE])
