@@ -20,8 +20,9 @@ class ArtistMean(VectorRecommender):
 
     Without it, audio would get credit for telling who the artist is: a baseline of the study "Artist-aware cold-start
     recommendation" (arXiv 2604.07090). The space is PureSVD (Cremonesi, Koren and Turrin, RecSys 2010, section 3.3.2).
-    A track with several artists is the mean of the tracks of all of them. A cold track whose artist nobody played is the
-    mean of the tracks of train that are nearest to it in the embedding, if there is one; otherwise it is not recommended.
+    A track with several artists is the mean of the tracks of all of them. A cold track whose artist nobody played is
+    the mean of the tracks of train that are nearest to it in the embedding, if there is one; otherwise it is not
+    recommended.
 
     Args:
         inputs: the split, with `data.artists`, and optionally item embeddings.

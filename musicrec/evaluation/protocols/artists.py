@@ -38,9 +38,8 @@ def artist_groups(truth: pd.DataFrame, train: pd.DataFrame, artists: TrackArtist
     mine = train[train[USER].isin(users)]
     shape = (len(users), artists.num_tracks)
     by_artist = artists.matrix
-    # (users, artists): how many tracks of the artist the user played.
-    played = (
-        csr_matrix((np.ones(len(mine), np.float32), (users.get_indexer(mine[USER]), mine[TRACK])), shape) @ by_artist
+    history = csr_matrix((np.ones(len(mine), np.float32), (users.get_indexer(mine[USER]), mine[TRACK])), shape)
+    played = history @ by_artist  # (users, artists): how many tracks of the artist the user played
     )
     shared = by_artist[truth[TRACK]].multiply(played[users.get_indexer(truth[USER])])
     has_artist, known = artists.known[truth[TRACK]], np.asarray(shared.sum(axis=1)).ravel() > 0
