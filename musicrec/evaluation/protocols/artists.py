@@ -40,7 +40,6 @@ def artist_groups(truth: pd.DataFrame, train: pd.DataFrame, artists: TrackArtist
     by_artist = artists.matrix
     history = csr_matrix((np.ones(len(mine), np.float32), (users.get_indexer(mine[USER]), mine[TRACK])), shape)
     played = history @ by_artist  # (users, artists): how many tracks of the artist the user played
-    )
     shared = by_artist[truth[TRACK]].multiply(played[users.get_indexer(truth[USER])])
     has_artist, known = artists.known[truth[TRACK]], np.asarray(shared.sum(axis=1)).ravel() > 0
     return {KNOWN: truth[has_artist & known], NEW: truth[has_artist & ~known]}
