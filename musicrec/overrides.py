@@ -17,7 +17,19 @@ from musicrec.errors import MusicrecError
 TEXT_KEYS = frozenset(
     (
         *("inspect.user", "run_name", "paths.root", "embedding.checkpoint", "embedding.path", "embedding.ids"),
-        *(f"data.{key}" for key in ("audio_dir", "plays", "name", "user_column", "track_column", "timestamp_column")),
+        *(
+            f"data.{key}"
+            for key in (
+                "audio_dir",
+                "plays",
+                "artists",
+                "users",
+                "name",
+                "user_column",
+                "track_column",
+                "timestamp_column",
+            )
+        ),
     )
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from musicrec.config import check_values, option, stated_settings
 from musicrec.errors import MusicrecError
@@ -88,6 +88,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.cutoffs import Cutoffs
+    from musicrec.evaluation.groups.user_file import read_users
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
@@ -100,12 +101,16 @@ def evaluate(cfg: DictConfig) -> None:
     if cfg.inspect.text is not None:
         _inspect_text(cfg, workspace)
         return
+    users, groups = OmegaConf.select(cfg, "data.users"), cfg.eval.groups
     comparison = compare(
         workspace,
         Cutoffs.of(cfg.eval.k),
         bootstrap=int(cfg.eval.bootstrap),
         diversity=cfg.eval.diversity,
         repeat=cfg.eval.repeat,
+        pooled=bool(cfg.eval.pooled_ndcg),
+        groups=list(groups) if isinstance(groups, ListConfig) else groups,
+        users=None if users is None else read_users(users),
     )
     if cfg.inspect.user is not None:
         _inspect(cfg, workspace, comparison)

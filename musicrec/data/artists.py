@@ -71,6 +71,14 @@ class TrackArtists:
         return np.bincount(self.tracks, minlength=self.num_tracks) > 0
 
     @property
+    def first(self) -> np.ndarray:
+        """Returns (num_tracks,) int64 the first artist of each track, -1 for none."""
+        found = np.full(self.num_tracks, -1, dtype=np.int64)
+        tracks, positions = np.unique(self.tracks, return_index=True)
+        found[tracks] = self.artists[positions]
+        return found
+
+    @property
     def matrix(self) -> csr_matrix:
         """Returns (num_tracks, artists) float32, 1 where a track is by an artist."""
         shape = (self.num_tracks, int(self.artists.max(initial=-1)) + 1)

@@ -59,6 +59,7 @@ class DataSource:
         min_track_plays: int = 0,
         item_sample: float | None = None,
         artists: str | Path | None = None,
+        users: str | Path | None = None,
     ):
         """Stores the settings.
 
@@ -99,6 +100,7 @@ class DataSource:
             min_track_plays: the same for tracks; with both, removal alternates until both hold (k-core).
             item_sample: number (or, below 1, fraction) of tracks to keep, drawn at random. None: all.
             artists: file of track ids and their artists, see `musicrec.data.artists`; None: not known.
+            users: file of user ids and any columns, by which evaluate.py groups users; no other stage reads it.
         """
         self.name = name
         self.audio_dir = _path(audio_dir)
@@ -122,6 +124,7 @@ class DataSource:
         self.on_bad_row = on_bad_row
         self.memory_limit = str(memory_limit)
         self.artists = _path(artists)
+        self.users = _path(users)
         self.filters = Filters(min_user_plays, min_track_plays, item_sample)
 
     def materialise(self, workspace: Workspace, seed: int) -> None:

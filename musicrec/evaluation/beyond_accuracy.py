@@ -1,4 +1,4 @@
-"""Metrics beyond accuracy: coverage, novelty, popularity lift and diversity of the lists.
+"""Metrics beyond accuracy: coverage, concentration, novelty, popularity and diversity of the lists.
 
 All functions take the lists as `RankedLists.items`: (users, positions) track idx, -1 after the end of a list.
 """
@@ -17,11 +17,12 @@ from musicrec.data.split_files import PAIR, read_split
 from musicrec.embeddings.tables.store import open_table
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.metrics import RankedLists
+from musicrec.evaluation.popularity import BINS, TAIL, popularity_bins
 from musicrec.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-BEYOND = ("Coverage", "Novelty", "PopularityLift", "Diversity")
+BEYOND = ("Coverage", "Gini", "Novelty", "PopularityLift", "APLT", "Diversity", "ArtistDiversity")
 
 _BLOCK = 64 * 2**20  # bytes of embedding rows held at once
 
@@ -60,14 +61,22 @@ class Listening:
 
 
 class BeyondAccuracy:
-    """Computes the four metrics of a run's lists against the training data of a workspace.
+    """Computes the metrics of a run's lists against the training data of a workspace.
 
     Diversity is measured in the space of one embedding for all runs, so that runs can be compared: the given one, or
-    the smallest audio embedding in the workspace; NaN if there is none.
+    the smallest audio embedding in the workspace; NaN if there is none. Artist diversity is NaN without artists.
+
+    Args:
+        workspace: has train.
+        space: name of the embedding.
+        artists: (tracks,) number of the artist of each track, -1 for unknown; None: nobody said it.
     """
 
-    def __init__(self, workspace: Workspace, space: str | None = None):
-        self.listening = Listening.from_train(read_split(workspace.split("train"), columns=PAIR))
+    def __init__(self, workspace: Workspace, space: str | None = None, artists: np.ndarray | None = None):
+        train = read_split(workspace.split("train"), columns=PAIR)
+        self.listening = Listening.from_train(train)
+        self.artists = artists
+        self._tail = popularity_bins(train, len(self.listening.popularity)) == BINS.index(TAIL)
         path = _space(workspace, space)
         self._vectors = None
         if path is not None:
@@ -90,15 +99,18 @@ class BeyondAccuracy:
         items = lists.items
         values = (
             coverage(items, candidates),
+            gini(items, candidates),
             _nanmean(novelty(items, self.listening)),
             popularity_lift(items, lists.users, self.listening),
+            _nanmean(long_tail(items, self._tail)),
             _nanmean(diversity(items, self._vectors)) if self._vectors is not None else float("nan"),
+            _nanmean(artist_diversity(items, self.artists)) if self.artists is not None else float("nan"),
         )
         return dict(zip(beyond_columns(k), values, strict=True))
 
 
 def beyond_columns(k: int) -> list[str]:
-    """Returns the four column names at cutoff k."""
+    """Returns the column names at cutoff k."""
     return [f"{name}@{k}" for name in BEYOND]
 
 
@@ -122,6 +134,59 @@ def coverage(items: np.ndarray, candidates: np.ndarray) -> float:
     0.5
     """
     return float(np.isin(candidates, items).mean()) if len(candidates) else float("nan")
+
+
+def gini(items: np.ndarray, candidates: np.ndarray) -> float:
+    """Returns how unequally the candidates are recommended: 0 = all equally often, near 1 = a few fill all lists.
+
+    The Gini coefficient of the number of lists that each candidate is in (Gini 1912; Gunawardana & Shani 2015, section
+    8.3.3.2). Other tracks do not count; NaN if no candidate is recommended.
+
+    >>> gini(np.array([[3, 4], [3, 5]]), candidates=np.array([3, 4, 5, 6]))
+    0.375
+    """
+    candidates = np.unique(candidates)
+    listed = items[np.isin(items, candidates)]
+    if not len(listed):
+        return float("nan")
+    counts = np.sort(np.bincount(np.searchsorted(candidates, listed), minlength=len(candidates)))
+    ranks = np.arange(1, len(counts) + 1)
+    return float(((2 * ranks - len(counts) - 1) * counts).sum() / (len(counts) * counts.sum()))
+
+
+def long_tail(items: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """Returns the share of each user's list that is in the long tail; NaN without a list.
+
+    Its mean is APLT, the average percentage of long-tail items (Abdollahpouri et al. 2019, "Managing popularity bias in
+    recommender systems with personalized re-ranking", section 5.2), here as a share.
+
+    Args:
+        items: (users, positions).
+        tail: (tracks,) bool; tracks beyond its end, which nobody played, are in the tail.
+
+    >>> long_tail(np.array([[0, 1, 9, -1]]), tail=np.array([False, True])).round(3)
+    array([0.667])
+    """
+    known = (items >= 0) & (items < len(tail))
+    values = np.where(known, tail[np.where(known, items, 0)] if len(tail) else True, 1.0)
+    return _mean_over_list(np.where(items >= 0, values, np.nan))
+
+
+def artist_diversity(items: np.ndarray, artists: np.ndarray) -> np.ndarray:
+    """Returns the number of different artists in each user's list per track; NaN without a track of a known artist.
+
+    Tracks of unknown artists do not count. 1 = each track is by another artist.
+
+    >>> artist_diversity(np.array([[0, 1, 2, -1]]), artists=np.array([7, 7, 8])).round(3)
+    array([0.667])
+    """
+    inside = (items >= 0) & (items < len(artists))
+    of_list = np.sort(np.where(inside, artists[np.where(inside, items, 0)] if len(artists) else -1, -1), axis=1)
+    known = of_list >= 0
+    first = known.copy()
+    first[:, 1:] &= of_list[:, 1:] != of_list[:, :-1]
+    count = known.sum(axis=1)
+    return np.where(count > 0, first.sum(axis=1) / np.maximum(count, 1), np.nan)
 
 
 def novelty(items: np.ndarray, listening: Listening) -> np.ndarray:

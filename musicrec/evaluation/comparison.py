@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import TRACK, USER
-from musicrec.data.artists import load_artists
+from musicrec.data.artists import TrackArtists, load_artists
 from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.cutoffs import Cutoffs
+from musicrec.evaluation.groups.table import GroupTable, group_table
+from musicrec.evaluation.groups.users import wanted_groups
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
+from musicrec.evaluation.protocols.pooled import pooled_column, pooled_ndcg
 from musicrec.evaluation.protocols.repeats import with_one_protocol
 from musicrec.evaluation.results import (
     Scores,
@@ -66,6 +69,7 @@ class Comparison:
         chance: test split to the expected metrics of random lists (`chance_level`); empty without train.
         controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         artists: one row per run shown, test split and group of artists (`artist_table`); empty without artists.
+        groups: metrics and tests in groups of users and popularity bins (`group_table`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
         warnings: one line per file that was skipped.
     """
@@ -83,12 +87,18 @@ class Comparison:
     chance: dict[str, dict[str, float]]
     controls: pd.DataFrame
     artists: pd.DataFrame
+    groups: GroupTable
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
     def metrics(self, split: str | None = None) -> list[str]:
         """Returns the five column names of a split (the main one), NDCG last."""
         return metric_columns(self.k.at(split or self.splits[0]))
+
+    def columns(self, split: str | None = None) -> list[str]:
+        """Returns the columns that a table of a split shows: its metrics and, if asked for, the pooled NDCG."""
+        pooled = pooled_column(self.k.at(split or self.splits[0]))
+        return [*self.metrics(split), *([pooled] if pooled in self.results else [])]
 
     def ndcg(self, split: str | None = None) -> str:
         """Returns the column that decides what is better on a split (the main one)."""
@@ -123,6 +133,15 @@ class Comparison:
             rows = rows[rows[column] == value]
         return rows
 
+    def in_groups(self, table: str, split: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Returns the rows and the tests of `groups` of a table and split (the main one)."""
+        split = split or self.splits[0]
+        rows, tests = self.groups.rows, self.groups.tests
+        if rows.empty:
+            return rows, tests
+        own = (rows["table"] == table) & (rows["split"] == split)
+        return rows[own], tests[(tests["table"] == table) & (tests["split"] == split)]
+
     def row_titles(self, table: str, split: str | None = None) -> dict[str, str]:
         """Returns row name to what is shown for it: followed by † if it is not better than its shuffled control."""
         split = split or self.splits[0]
@@ -145,7 +164,10 @@ def compare(
     *,
     bootstrap: int = 0,
     diversity: str | None = None,
+    groups: object = "auto",
+    users: pd.DataFrame | None = None,
     repeat: bool | None = None,
+    pooled: bool = False,
 ) -> Comparison:
     """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
@@ -157,7 +179,10 @@ def compare(
         k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples for the intervals; 0 = Student's t.
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
+        groups: `eval.groups`: auto, names of groupings, or None (`wanted_groups`).
+        users: what `read_users` returned.
         repeat: whether tracks that a user has played count as hits, see `with_one_protocol`.
+        pooled: whether results and tables also have `pooled_ndcg`.
 
     Raises:
         MusicrecError: no test data, or nothing in preds/ that can be scored.
@@ -165,14 +190,16 @@ def compare(
     found, repeats = with_one_protocol(find_runs(workspace), repeat)
     truth, cutoffs = load_truth(workspace, repeats), Cutoffs.of(k)
     cutoffs.check(truth)
+    wanted_groups(groups, users)
     catalogue = Catalogue.load(workspace, truth, found, repeats)
-    beyond = BeyondAccuracy(workspace, diversity) if catalogue else None
+    artists = _artists(workspace, truth, catalogue)
+    beyond = BeyondAccuracy(workspace, diversity, artists.first if artists else None) if catalogue else None
     scores: dict[str, Scores] = {}
     rows: list[dict[str, object]] = []
     warnings = list(found.skipped)
     for run in found:
         try:
-            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap)
+            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap, pooled)
         except DiskError:
             raise
         except Exception as error:  # files of any program, which must not stop the evaluation of the others
@@ -203,7 +230,8 @@ def compare(
         seeds=seed_means(results, runs, cutoffs.columns(splits)),
         chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
         controls=controls(runs, scores),
-        artists=_artists(workspace, results, runs, truth, splits, catalogue, cutoffs),
+        artists=_artist_table(results, runs, truth, splits, catalogue, artists, cutoffs),
+        groups=group_table(groups, users, results, order, runs, scores, truth, splits, catalogue, cutoffs),
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -212,20 +240,26 @@ def compare(
 
 
 def _artists(
-    workspace: Workspace,
+    workspace: Workspace, truth: Mapping[str, pd.DataFrame], catalogue: Catalogue | None
+) -> TrackArtists | None:
+    """Returns the artists of each track; None if they are not known."""
+    if catalogue is None:
+        return None
+    tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
+    return load_artists(workspace, catalogue.num_tracks(workspace, int(max(tracks)) + 1))
+
+
+def _artist_table(
     results: pd.DataFrame,
     runs: Mapping[str, Run],
     truth: Mapping[str, pd.DataFrame],
     splits: Sequence[str],
     catalogue: Catalogue | None,
+    artists: TrackArtists | None,
     cutoffs: Cutoffs,
 ) -> pd.DataFrame:
     """Returns the metrics of the shown runs by whether the user knows the artist; empty if artists are not known."""
-    if catalogue is None:
-        return pd.DataFrame()
-    tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
-    artists = load_artists(workspace, catalogue.num_tracks(workspace, int(max(tracks)) + 1))
-    if artists is None:
+    if catalogue is None or artists is None:
         return pd.DataFrame()
     shown = [runs[name] for name in dict.fromkeys(results.loc[results["shown"], "run"])]
     return artist_table(shown, truth, splits, catalogue.train, artists, cutoffs)
@@ -244,6 +278,7 @@ def _score(
     beyond: BeyondAccuracy | None,
     cutoffs: Cutoffs,
     bootstrap: int,
+    pooled: bool,
 ) -> tuple[Scores, list[dict[str, object]]]:
     """Returns a run's scores and its rows of results, one per test split; writes its metrics files."""
     predictions = run.predictions()
@@ -254,11 +289,14 @@ def _score(
     for split in (split for split in scores if split != VAL):
         row = result_row(run, split, scores, cutoffs, bootstrap)
         lists = split_rows(predictions, split)
-        if beyond is not None and catalogue is not None and lists is not None:
-            k = cutoffs.at(split)
-            row |= beyond.measure(ranked_lists(truth[split], lists, k), k, catalogue.candidates(split))
+        k = cutoffs.at(split)
+        ranked = None if lists is None else ranked_lists(truth[split], lists, k)
+        if pooled and ranked is not None:
+            row[pooled_column(k)] = pooled_ndcg(truth[split], ranked, k)
+        if beyond is not None and catalogue is not None and ranked is not None:
+            row |= beyond.measure(ranked, k, catalogue.candidates(split))
         if lists is not None and len(lists):
-            _warn_of_short_lists(run, split, lists, cutoffs.at(split), catalogue)
+            _warn_of_short_lists(run, split, lists, k, catalogue)
         rows.append(row)
     return scores, rows
 
@@ -293,7 +331,9 @@ def _tables(
                 rows = pd.concat([rows, bar_rows(results, table, split)]).sort_values(
                     cutoffs.ndcg(split), ascending=False, kind="stable"
                 )
-                columns = rows.set_index("row")[[*metric_columns(cutoffs.at(split)), "Size"]]
+                k = cutoffs.at(split)
+                extra = [column for column in (pooled_column(k),) if column in rows]
+                columns = rows.set_index("row")[[*metric_columns(k), *extra, "Size"]]
                 tables[_stem(table, split, splits)] = columns.rename_axis("embedding")
     return tables
 
@@ -323,14 +363,19 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "bars": comparison.bars,
         "seeds": comparison.seeds,
     }
-    if len(comparison.artists):
-        whole["artists"] = comparison.artists
     if comparison.chance:
         whole["chance"] = pd.DataFrame(comparison.chance).T.rename_axis("split").reset_index()
-    if len(comparison.controls):
-        whole["controls"] = comparison.controls
-    else:
-        (workspace.root / "controls.csv").unlink(missing_ok=True)  # of an earlier evaluation
+    optional = {
+        "artists": comparison.artists,
+        "controls": comparison.controls,
+        "groups": comparison.groups.rows,
+        "groups_significance": comparison.groups.tests,
+    }
+    for stem, frame in optional.items():
+        if len(frame):
+            whole[stem] = frame
+        else:
+            (workspace.root / f"{stem}.csv").unlink(missing_ok=True)  # of an earlier evaluation
     for stem, frame in whole.items():
         with atomic_path(workspace.root / f"{stem}.csv") as temporary:
             frame.to_csv(temporary, index=False)

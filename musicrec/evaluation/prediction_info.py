@@ -14,7 +14,10 @@ _FILE_STEM = re.compile(r"[A-Za-z0-9][\w-]*")
 _TYPES: dict[str, type] = {"size": int, "seed": int, "tracks": int, "inputs": dict, "settings": dict}
 # Other files of a workspace end in .csv, too.
 _RESERVED = frozenset(
-    {"artists", "bars", "chance", "comparison", "controls", "geometry", "seeds", "significance", "trackid_sorted"}
+    {
+        *("artists", "bars", "chance", "comparison", "controls", "geometry", "groups", "groups_significance"),
+        *("seeds", "significance", "trackid_sorted"),
+    }
 )
 
 

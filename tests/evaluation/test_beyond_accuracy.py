@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 import rs_metrics
 
-from musicrec.evaluation.beyond_accuracy import Listening, coverage, diversity, novelty, popularity_lift
+from musicrec.evaluation.beyond_accuracy import (
+    Listening,
+    artist_diversity,
+    coverage,
+    diversity,
+    gini,
+    long_tail,
+    novelty,
+    popularity_lift,
+)
 from musicrec.evaluation.metrics import ranked_lists
 
 TRAIN = pd.DataFrame({"user_id": list("aaabbc"), "track_id": [0, 1, 2, 0, 1, 0]})
@@ -58,3 +67,27 @@ def test_diversity_is_the_mean_over_pairs(generator: np.random.Generator, monkey
         upper = np.triu_indices(len(kept), 1)
         expected.append(1 - (units @ units.T)[upper].mean() if len(kept) > 1 else np.nan)
     np.testing.assert_allclose(diversity(items, vectors), expected, atol=1e-6)
+
+
+def test_gini_is_half_the_relative_mean_difference(generator: np.random.Generator) -> None:
+    """Over all pairs of candidates, those that are in no list included; other tracks do not count."""
+    candidates = np.arange(3, 30)
+    items = np.array([generator.permutation(35)[:8] for _ in range(20)])
+    items[0, 5:] = -1
+    counts = np.array([(items == candidate).sum() for candidate in candidates])
+    differences = np.abs(counts[:, None] - counts[None, :]).mean()
+    assert gini(items, candidates) == pytest.approx(differences / (2 * counts.mean()))
+    assert gini(np.array([[1, 2], [3, 4]]), np.arange(1, 5)) == 0
+    assert gini(np.array([[1], [1]]), np.arange(100)) == pytest.approx(0.99)
+    assert np.isnan(gini(np.array([[-1]]), candidates)) and np.isnan(gini(items, np.empty(0, dtype=int)))
+
+
+def test_share_of_the_long_tail() -> None:
+    items = np.array([[0, 1, 2], [2, 9, -1], [-1, -1, -1]])
+    np.testing.assert_allclose(long_tail(items, np.array([False, False, True])), [1 / 3, 1, np.nan])
+
+
+def test_artists_of_a_list() -> None:
+    artists = np.array([5, 5, 6, -1])
+    items = np.array([[0, 1, 2], [0, 1, 3], [3, 9, -1], [2, 0, -1]])
+    np.testing.assert_allclose(artist_diversity(items, artists), [2 / 3, 1 / 2, np.nan, 1])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.beyond_accuracy import beyond_columns
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.confidence import summary
+from musicrec.evaluation.report.groups_section import NOTE, group_grid
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
 from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cells, chance_cells, legend
@@ -24,6 +26,8 @@ from musicrec.evaluation.statistics.bars import sentence
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
+
+_Value = TypeVar("_Value")
 
 _METRICS = {
     "NDCG": "hits near the top count more; 1 = all held-out tracks first; the tables are sorted by it",
@@ -34,9 +38,12 @@ _METRICS = {
 }
 _BEYOND = {
     "Coverage": "share of the catalogue in anybody's list",
+    "Gini": "how unequally the tracks of the catalogue are recommended: 0 = equally often, 1 = always the same",
     "Novelty": "mean self-information in bits; higher = fewer users played it",
     "PopularityLift": "by how much the lists are more popular than what the same users play (0 = alike)",
+    "APLT": "share of the list in the long tail, the least popular tracks with 20 % of the plays",
     "Diversity": "mean pairwise cosine distance within a list{space}",
+    "ArtistDiversity": "number of different artists per track of the list",
 }
 _CONTROLS = (
     "The same run with its vectors permuted among the tracks: what it still reaches, it owes to the listening data. "
@@ -76,6 +83,7 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
     space = f", in the space of {comparison.diversity_space}" if comparison.diversity_space else ""
     sections = [
         *(_table_section(comparison, plots, stem, table, split) for stem, table, split in comparison.stems()),
+        *(_group_section(comparison, plots, stem, table, split) for stem, table, split in comparison.stems()),
         Section("others", "Other runs", _others(comparison)),
         Section("size", "Quality against size", images=_images(plots, ["size"])),
         Section(
@@ -94,9 +102,14 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
 
 
 def _metrics(comparison: Comparison, split: str | None = None) -> list[str]:
-    """Returns the columns with NDCG first: a phone shows two without scrolling."""
-    metrics = comparison.metrics(split)
-    return [metrics[-1], *metrics[:-1]]
+    """Returns the columns with NDCG first."""
+    return _ndcg_first(comparison.metrics(split))
+
+
+def _ndcg_first(values: Sequence[_Value]) -> list[_Value]:
+    """Returns the five metrics with NDCG, and what follows it, first: a phone shows two without scrolling."""
+    before = len(_METRICS) - 1
+    return [*values[before:], *values[:before]]
 
 
 def _k(comparison: Comparison) -> str:
@@ -151,24 +164,31 @@ def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str,
     runs = dict(comparison.shown(table, split)[["row", "run"]].to_numpy())
     names = comparison.row_titles(table, split)
     rows = [
-        [_link(runs[embedding], names[embedding]), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(runs[embedding], names[embedding]), *map(_number, _ndcg_first(row_cells)), GridCell(size)]
         for embedding, row_cells, size in cells(comparison, table, split)
     ]
     bars = comparison.bar_rows(table, split)["run"]
     rows += [
-        [_link(run, name), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(run, name), *map(_number, _ndcg_first(row_cells)), GridCell(size)]
         for run, (name, row_cells, size) in zip(bars, bar_cells(comparison, table, split), strict=True)
     ]
     if chance := chance_cells(comparison, split):
-        rows.append([GridCell(CHANCE), *map(_number, [chance[-1], *chance[:-1]]), GridCell("")])
+        rows.append([GridCell(CHANCE), *map(_number, _ndcg_first(chance)), GridCell("")])
     title = comparison.titles[table]
     return Section(
         stem,
         title if len(comparison.splits) == 1 else f"{title} · {split}",
-        Grid(["embedding", *_metrics(comparison, split), "Size"], rows),
+        Grid(["embedding", *_ndcg_first(comparison.columns(split)), "Size"], rows),
         note=legend(bar=len(bars) > 0),
         images=_images(plots, [f"{kind}_{stem}" for kind in ("bars", "pairs", "ranks")]),
     )
+
+
+def _group_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str, table: str, split: str) -> Section:
+    """Returns the section that says for whom the runs of a table work."""
+    title = f"For whom · {comparison.titles[table]}" + ("" if len(comparison.splits) == 1 else f" · {split}")
+    grid = group_grid(comparison, table, split)
+    return Section(f"groups_{stem}", title, grid, note=NOTE, images=_images(plots, [f"groups_{stem}"]))
 
 
 def _others(comparison: Comparison) -> Grid:
@@ -182,7 +202,9 @@ def _others(comparison: Comparison) -> Grid:
 def _beyond(comparison: Comparison) -> Grid:
     """Returns the metrics beyond accuracy of all runs shown; without rows if there are none."""
     columns = [
-        column for column in beyond_columns(comparison.k.at(comparison.splits[0])) if column in comparison.results
+        column
+        for column in beyond_columns(comparison.k.at(comparison.splits[0]))
+        if column in comparison.results and comparison.results[column].notna().any()
     ]
     rows = []
     for table in (*comparison.titles, None) if columns else ():
@@ -305,7 +327,7 @@ def _numbers(comparison: Comparison, row: Mapping[Hashable, float], split: str |
 def _number(cell: Cell) -> GridCell:
     """Returns the cell of a mean with its interval and marks."""
     conf = "" if pd.isna(cell.conf) else f"{cell.conf:.4f}"
-    return GridCell(f"{cell.mean:.4f}", conf, best=cell.best, worse=cell.worse)
+    return GridCell("" if pd.isna(cell.mean) else f"{cell.mean:.4f}", conf, best=cell.best, worse=cell.worse)
 
 
 def _link(run: str, text: str) -> GridCell:

@@ -79,19 +79,21 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-def pairwise(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def pairwise(scores: Mapping[str, np.ndarray], *, corrected: bool = True) -> pd.DataFrame:
     """Returns one row per pair of systems: first, second and the columns of `paired_tests`, p values Holm-corrected.
 
     Args:
         scores: system to (users,) scores of one metric, the same users in the same order.
+        corrected: False leaves the correction to the caller, who makes more tests than these.
     """
     pairs = list(combinations(scores, 2))
     if not pairs:
         return pd.DataFrame(columns=["first", "second", *PAIRED])
     first, second = (np.stack([scores[name] for name in names], axis=1) for names in zip(*pairs, strict=True))
     tests = paired_tests(first, second)
-    corrected = {name: holm(tests[name]) for name in ("p_t", "p_wilcoxon")}
-    return pd.DataFrame(pairs, columns=["first", "second"]).assign(**tests | corrected)
+    if corrected:
+        tests |= {name: holm(tests[name]) for name in ("p_t", "p_wilcoxon")}
+    return pd.DataFrame(pairs, columns=["first", "second"]).assign(**tests)
 
 
 @dataclass(frozen=True)

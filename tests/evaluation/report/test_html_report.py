@@ -90,7 +90,7 @@ def test_plots_lie_beside_it(reported: Reported) -> None:
     workspace, _, plots, text = reported
     names = {plot.name for plot in plots}
     assert names == {
-        *("bars_shallow", "pairs_shallow", "ranks_shallow", "size", "popularity", "activity"),
+        *("bars_shallow", "pairs_shallow", "ranks_shallow", "groups_shallow", "size", "popularity", "activity"),
         "curves_shallow_musicnn_s0_0123abc0",
     }
     for plot in plots:

@@ -16,6 +16,7 @@ from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.report.plots.curves import read_curves, training_curves
 from musicrec.evaluation.report.plots.dataset import activity, popularity
+from musicrec.evaluation.report.plots.groups import group_panels
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
 from musicrec.evaluation.report.plots.style import STYLE, colors
@@ -84,6 +85,7 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
 def _drawings(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing]:
     """Yields the plots that there are data for."""
     yield from _of_tables(comparison)
+    yield from _of_groups(comparison)
     yield from _of_sizes(comparison)
     yield from _of_data(workspace)
     yield from _of_runs(workspace, comparison)
@@ -141,6 +143,29 @@ def _systems(comparison: Comparison, table: str, split: str) -> tuple[dict[str, 
         against = tests[own].rename(columns={"embedding": "first"}).assign(second=name)[columns]
         pairs = pd.concat([pairs[columns], against]) if len(pairs) else against
     return scores, pairs
+
+
+def _of_groups(comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields NDCG in groups of users and popularity bins of each table."""
+    color = colors(row for table in comparison.titles for row in comparison.shown(table)["row"])
+    for stem, table, split in comparison.stems():
+        rows, _ = comparison.in_groups(table, split)
+        if len(rows):
+            ndcg = comparison.ndcg(split)
+            bar = {row: f"{comparison.title(run)} (no audio)" for row, run in _bar_names(comparison, table, split)}
+            yield _Drawing(
+                f"groups_{stem}",
+                f"{ndcg} in groups of users and bins of popularity, {comparison.titles[table]}",
+                f"{ndcg} in each group, mean over its users (their number below it) with its 95 % interval."
+                + (" Grey: the best recommender without audio." if bar else "")
+                + _CHANCE_LINE,
+                partial(group_panels, rows.replace({"row": bar}), ndcg, color),
+            )
+
+
+def _bar_names(comparison: Comparison, table: str, split: str) -> list[tuple[str, str]]:
+    """Returns name and run of the bar of a table, at most one."""
+    return list(comparison.bar_rows(table, split)[:1][["row", "run"]].itertuples(index=False, name=None))
 
 
 def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
