@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -228,7 +228,7 @@ def _all_cells(comparison: Comparison, table: str, split: str | None) -> Iterato
     return chain(embeddings, bar_cells(comparison, table, split))
 
 
-def _cell(row: Mapping[Hashable, Any], metric: str, *, best: bool = False, worse: bool = False) -> Cell:
+def _cell(row: Mapping[Any, Any], metric: str, *, best: bool = False, worse: bool = False) -> Cell:
     """Returns the cell of a row of results, or of chance levels, which know neither intervals nor the pooled NDCG."""
     unknown = float("nan")
     return Cell(row.get(metric, unknown), row.get(f"{metric} conf", unknown), best, worse)
