@@ -14,6 +14,7 @@ from omegaconf import ListConfig, OmegaConf
 from musicrec.config import check_values, option, stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
+from musicrec.options import make
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "liste
 def prepare(cfg: DictConfig) -> None:
     """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
     check_values(cfg, "data")
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
@@ -48,7 +49,7 @@ def extract(cfg: DictConfig) -> None:
 
         check(embedding, str(cfg.extract.device), str(cfg.extract.precision))
         return
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     workspace = _workspace(cfg)
     with _preparing(workspace):
         source.materialise(workspace, int(cfg.seed))
@@ -63,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
     from musicrec.training.train import train_run
 
     check_values(cfg, "data", "embedding", "recommender")
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
     embedding = _embedding(cfg)
     workspace = _workspace(cfg)
@@ -78,7 +79,7 @@ def train(cfg: DictConfig) -> float | None:
                 f"python prepare.py data={source.name} data.plays=FILE"
             )
         tracks = TrackIndex.load(workspace.track_index)
-        data = SplitData.load(workspace, tracks, source.candidates, bool(cfg.eval.repeat))
+        data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
     return train_run(cfg, workspace, tracks, data, embedding)
 
 
@@ -161,7 +162,7 @@ def _inspect_text(cfg: DictConfig, workspace: Workspace) -> None:
         recorded = store.read_info(workspace.embedding_info(str(options["name"])))
         settings = recorded.settings if recorded else {}
         weights = {key: settings[key] for key in ("checkpoint", "hub", "revision") if key in settings}
-        embedding = instantiate(without_options(OmegaConf.create({**options, **weights})))
+        embedding = make(without_options(OmegaConf.create({**options, **weights})), "embedding")
     view = find_by_text(workspace, embedding, str(cfg.inspect.text), _playable(cfg, workspace))
     print_text(view)
     log.info("open in a browser to listen: %s", write_text_page(workspace, view))
@@ -169,7 +170,7 @@ def _inspect_text(cfg: DictConfig, workspace: Workspace) -> None:
 
 def _playable(cfg: DictConfig, workspace: Workspace) -> dict[str, Path] | None:
     """Returns the audio file of each track id, None where there is no audio."""
-    source: DataSource = instantiate(cfg.data)
+    source: DataSource = make(cfg.data, "data")
     if not source.has_audio(workspace):
         return None
     from musicrec.audio.library import scan
@@ -194,7 +195,7 @@ def _embedding(cfg: DictConfig) -> Embedding:
     """Returns the embedding; what is done to its vectors (`embedding.transform` …) is up to the run."""
     from musicrec.embeddings.tables.vector_options import without_options
 
-    embedding: Embedding = instantiate(without_options(cfg.embedding))
+    embedding: Embedding = make(without_options(cfg.embedding), "embedding")
     return embedding
 
 

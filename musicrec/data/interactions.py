@@ -14,6 +14,7 @@ from musicrec.data.artists import TrackArtists, load_artists
 from musicrec.data.heard import without_heard
 from musicrec.data.split_files import REMEDY, read_split
 from musicrec.data.splits.registry import SPLITS
+from musicrec.data.splits.settings import CANDIDATES
 from musicrec.errors import MusicrecError, demand
 from musicrec.files import parquet_metadata
 from musicrec.workspace import TrackIndex, Workspace
@@ -22,8 +23,6 @@ COLD = "cold_test"
 
 # Which tracks a list is drawn from: those of train, those that nobody played in train, or both.
 Pool = Literal["warm", "cold", "all"]
-# Values of `data.candidates`.
-CANDIDATES = ("separate", "mixed")
 
 log = logging.getLogger(__name__)
 

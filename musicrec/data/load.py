@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from musicrec.data.log.formats import AUTO, LogColumns
+from musicrec.data.log.formats import AUTO
 from musicrec.data.log.read import open_log
 from musicrec.data.log.values import NOT_UTF8, BadRow, LogBatch
 from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource, LogPart
-from musicrec.data.splits.given import placed, split_names
+from musicrec.data.splits.given import placed
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path
 
@@ -94,19 +94,7 @@ def _load_part(
         threads: number of parser threads.
     """
     path = shown_paths(part.paths)
-    by_column = source.split == "column"
-    names = split_names(source.split_column, source.split_values) if by_column else {}
-    columns = LogColumns(
-        source.user_column,
-        source.track_column,
-        source.timestamp_column,
-        source.count_column,
-        source.format,
-        source.columns,
-        source.encoding,
-        source.min_played_seconds,
-        source.split_column if by_column else None,
-    )
+    names, columns = source.splits.names, source.log.wanted(source.splits.label)
     start, bad_rows, first_reason = raw.rows, 0, ""
     formats: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
@@ -114,7 +102,7 @@ def _load_part(
     with open_log(part.paths, columns, threads) as listening_log:
         for batch in listening_log.batches:
             for row in batch.bad:
-                if source.on_bad_row == "error":
+                if source.log.on_bad_row == "error":
                     raise MusicrecError(
                         f"{row.file or path}, line {row.line}: {row.reason}; fix it, or skip such rows with "
                         "data.on_bad_row=skip"
@@ -134,12 +122,12 @@ def _load_part(
                 if not listening_log.timed:  # times that keep the order
                     seconds = np.arange(raw.rows, raw.rows + len(batch)).astype("datetime64[s]")
                     batch = replace(batch, timestamps=seconds.astype("datetime64[us]"))
-                raw.append(placed(batch, part.split, source.split_column, names, path))
+                raw.append(placed(batch, part.split, source.splits.split_column, names, path))
             if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")
             if raw.rows == start and bad_rows >= HOPELESS_ROWS:
                 break
-    if source.encoding == AUTO and len(not_utf8) * _BROKEN_SHARE > raw.rows - start:
+    if source.log.encoding == AUTO and len(not_utf8) * _BROKEN_SHARE > raw.rows - start:
         where = f"{not_utf8[0].file or path}, line {not_utf8[0].line}"
         raise MusicrecError(
             f"{where}: not UTF-8, as {len(not_utf8):,} rows in all; set "

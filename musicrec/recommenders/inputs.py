@@ -27,9 +27,9 @@ class Training:
         optimizer: makes the optimizer of a list of parameters, e.g. `partial(torch.optim.Adam, lr=0.001)`. Where the
             device has a fused kernel, it is used unless the partial says `fused=False`.
         scheduler: makes the learning-rate schedule of an optimizer, stepped once per epoch; ReduceLROnPlateau follows
-            the monitor. None keeps the rate.
-        monitor: what chooses the best epoch, stops training and lowers the rate: `val/loss`, `train/loss`, or a metric
-            of the lists of all val users after each epoch, such as `val/ndcg@50`.
+            the monitor if it is a loss, `MetricPlateau` in any case. None keeps the rate.
+        monitor: what chooses the best epoch and stops training: `val/loss`, `train/loss`, or a metric of the lists of
+            all val users after each epoch, such as `val/ndcg@50`.
     """
 
     optimizer: Callable[..., torch.optim.Optimizer] = _ADAM

@@ -10,9 +10,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.splits.dates import AUTO, Period, log_range, parse_date, timestamp_literal
+from musicrec.data.splits.dates import (
+    AUTO,
+    Dates,
+    Period,
+    check_order,
+    end_date,
+    last_play,
+    parse_date,
+    timestamp_literal,
+)
 from musicrec.data.splits.queries import ORDER, require
-from musicrec.data.splits.windows import Windows
 from musicrec.errors import MusicrecError
 
 if TYPE_CHECKING:
@@ -41,9 +49,7 @@ class WindowedPeriod(Period):
         return ", ".join(parts)
 
 
-def windowed_period(
-    connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None, windows: Windows
-) -> WindowedPeriod:
+def windowed_period(connection: duckdb.DuckDBPyConnection, dates: Dates) -> WindowedPeriod:
     """Returns the dates of a global_temporal split.
 
     Counted back from the first test instant: a gap, the val window, and another gap before which train ends. Without
@@ -51,35 +57,28 @@ def windowed_period(
 
     Args:
         connection: has the table `plays`.
-        start: first training instant; `auto` = the first play.
-        test: first test instant; `auto` = the test window ends with the last play (or with `end`).
-        end: plays from this instant on are dropped.
-        windows: how long they are.
+        dates: `start=auto` is the first play; with `test=auto` the test window ends with the last play (before
+            `end`).
 
     Raises:
         MusicrecError: if a date is invalid, or nothing lies before the windows.
     """
-    last = None if end is None else parse_date("end", end)
-    if test == AUTO:
-        before = Period(None, None, last).within
-        [(latest,)] = connection.execute(f"SELECT max({TIMESTAMP}) FROM plays WHERE {before}").fetchall()
-        if latest is None:
-            raise MusicrecError(f"data.end={end} leaves no plays: {log_range(connection)}")
-        held_out_from = (last or latest) - windows.test
+    windows, end = dates.windows, end_date(dates)
+    if dates.test == AUTO:
+        held_out_from = last_play(connection, dates) - windows.test
     else:
-        held_out_from = parse_date("test", test)
+        held_out_from = parse_date("test", dates.test)
     val_end = held_out_from - windows.gap
     val_start = val_end - windows.val if windows.val else None
     train_end = val_start - windows.gap if val_start else val_end
-    first = None if start == AUTO else parse_date("start", start)
-    if first is not None and not first < train_end:
+    start = None if dates.start == AUTO else parse_date("start", dates.start)
+    check_order(Period(start, held_out_from, end))
+    if start is not None and not start < train_end:
         raise MusicrecError(
-            f"data.start ({first}) must be before the end of train ({train_end}): data.test ({held_out_from}) less "
-            "data.val_window and data.gap"
+            f"data.start ({start}) must be before the end of train ({train_end}), which is data.test ({held_out_from}) "
+            "less data.val_window and data.gap"
         )
-    if last is not None and not held_out_from < last:
-        raise MusicrecError(f"data.test ({held_out_from}) must be before data.end ({last})")
-    return WindowedPeriod(first, held_out_from, last, train_end, val_start, val_end)
+    return WindowedPeriod(start, held_out_from, end, train_end, val_start, val_end)
 
 
 def global_temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, str]:
