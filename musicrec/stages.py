@@ -63,12 +63,18 @@ def train(cfg: DictConfig) -> float | None:
     from musicrec.data.interactions import SplitData
     from musicrec.embeddings.configure import make_embedding
     from musicrec.recommenders.configure import without_unread_embedding
+    from musicrec.training.companion import train_companion
     from musicrec.training.train import train_run
 
     check_values(cfg, "data", "embedding", "recommender")
     source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
+<<<<<<< HEAD
     embedding = make_embedding(cfg.embedding)
+=======
+    embedding = _embedding(cfg)
+    companion = train_companion(cfg, train)
+>>>>>>> integ
     workspace = _workspace(cfg)
     # Under the lock, so that no other process changes the splits between the comparison and the reading.
     with _preparing(workspace):
@@ -82,7 +88,7 @@ def train(cfg: DictConfig) -> float | None:
             )
         tracks = TrackIndex.load(workspace.track_index)
         data = SplitData.load(workspace, tracks, source.splits.candidates)
-    return train_run(cfg, workspace, tracks, data, embedding)
+    return train_run(cfg, workspace, tracks, data, embedding, companion)
 
 
 def evaluate(cfg: DictConfig) -> None:
