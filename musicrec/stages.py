@@ -69,12 +69,8 @@ def train(cfg: DictConfig) -> float | None:
     check_values(cfg, "data", "embedding", "recommender")
     source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
-<<<<<<< HEAD
     embedding = make_embedding(cfg.embedding)
-=======
-    embedding = _embedding(cfg)
     companion = train_companion(cfg, train)
->>>>>>> integ
     workspace = _workspace(cfg)
     # Under the lock, so that no other process changes the splits between the comparison and the reading.
     with _preparing(workspace):
