@@ -32,9 +32,10 @@ import sys
 from pathlib import Path
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.workspace import Workspace
 log, folder, start, test, memory_limit = sys.argv[1:]
-source = DataSource("benchmark", plays=log, start=start, test=test, memory_limit=memory_limit)
+source = DataSource("benchmark", plays=log, splits=SplitSettings(start=start, test=test), memory_limit=memory_limit)
 print(prepare(source, Workspace(Path(folder))).statistics.to_string(index=False))
 """
 

@@ -42,6 +42,7 @@ if importlib.util.find_spec("omegaconf"):  # the environment of RecTools has no 
     from musicrec.recommenders.histories import mean_of_items, normalised
     from musicrec.recommenders.knn import KNN
     from musicrec.recommenders.retrieval.top_k import Seen
+    from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
     from musicrec.recommenders.shallow import Shallow
 USERS, ITEMS, PAIRS = 17_053, 56_193, 5_100_000
 SHALLOW_STEPS = PAIRS // 10_000
@@ -191,12 +192,10 @@ def walkers(length: int) -> Any:
 def bert_ours(options: argparse.Namespace) -> dict[str, float]:
     model = BERT4Rec(
         Inputs(walkers(options.length), vectors(200)),
-        max_seq_len=options.length,
+        network=TransformerSettings(hidden_size="same", intermediate_size=options.intermediate_size),
+        sequences=SequenceSettings(max_seq_len=options.length),
+        items=ItemSettings(head="tied", item_freeze=False),
         mlm_probability=MASKED,
-        hidden_size="same",
-        intermediate_size=options.intermediate_size,
-        head="tied",
-        item_freeze=False,
         batch_size=BERT["batch_size"],
     )
     return ours(model, options.device, options.steps, options.precision)

@@ -18,6 +18,7 @@ from musicrec.workspace import Workspace
 
 # Tests never reach a W&B server, even where a user is logged in.
 os.environ["WANDB_MODE"] = "offline"
+from tests.data.made_log import flat
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +46,6 @@ def tiny_workspace(tmp_path: Path) -> Path:
     rows += [f"{user}\tt{(user + 3) % 7 + 1}\t2020-02-21 10:00:00" for user in range(1, 5)]
     log = tmp_path / "log.tsv"
     log.write_text("user_id\ttrack_id\ttimestamp\n" + "\n".join(rows) + "\n")
-    source = DataSource(name="tiny", plays=log, start="2019-02-20", test="2020-02-20")
+    source = flat(DataSource, "tiny", plays=log, start="2019-02-20", test="2020-02-20")
     prepare(source, Workspace(tmp_path / "workspace"))
     return tmp_path / "workspace"

@@ -31,14 +31,16 @@ class Filters:
             conditions hold (a k-core).
         item_sample: number of tracks to keep, or (below 1) the fraction of the played tracks; they are drawn at random
             before the other filters. None: all.
+
+    Raises:
+        MusicrecError: for a number that cannot be.
     """
 
     min_user_plays: int = 0
     min_track_plays: int = 0
     item_sample: float | None = None
 
-    def check(self) -> None:
-        """Refuses invalid values with a MusicrecError."""
+    def __post_init__(self) -> None:
         for key, value in (("min_user_plays", self.min_user_plays), ("min_track_plays", self.min_track_plays)):
             is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             demand(f"data.{key}", value, is_count, "a whole number (0 = no filter)")

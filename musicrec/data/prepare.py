@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,11 @@ from musicrec.audio.library import scan
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.artists import write_artists
 from musicrec.data.database import copy_to_parquet, database, literal
-from musicrec.data.log.formats import FORMATS
 from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path, unknown_path
 from musicrec.data.source import DataSource
-from musicrec.data.splits.dates import AUTO, Period, check_order, parse_date
-from musicrec.data.splits.given import report_odd_pairs, split_names
+from musicrec.data.splits.given import report_odd_pairs
 from musicrec.data.splits.registry import SPLITS
 from musicrec.data.statistics import STATISTICS, split_statistics
-from musicrec.errors import demand
 from musicrec.files import atomic_path, parquet_damage, parquet_metadata
 from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
@@ -33,7 +29,6 @@ log = logging.getLogger(__name__)
 
 # Raise it when the same plays must give other splits, so that older files are made again.
 VERSION = 2
-ON_BAD_ROW = ("skip", "error")
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,6 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
         MusicrecError: if an option is invalid, the log cannot be read, or a split is empty. Existing files then stay as
             they were, and files already finished (plays.pqt) are kept.
     """
-    check_settings(source)
     plays, tracks, new_plays = make_plays(source, workspace, track_index(source, workspace))
     settings = _settings(source, plays)
     period = None if new_plays else _present(workspace, settings)
@@ -83,7 +77,7 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
             plays, tracks, new_plays = make_plays(source, workspace, tracks)
             made = [workspace.plays]
         period = _split(source, workspace, plays, tracks, settings)
-        made += [*(workspace.split(name) for name in SPLITS[source.split].files), stats_path(workspace)]
+        made += [*(workspace.split(name) for name in SPLITS[source.splits.split].files), stats_path(workspace)]
     else:
         log.info("%s is up to date", workspace.data_dir)
     write_artists(source.artists, workspace, tracks)
@@ -108,26 +102,6 @@ def is_prepared(source: DataSource, workspace: Workspace) -> bool:
     return plays is not None and _present(workspace, _settings(source, plays)) is not None
 
 
-def check_settings(source: DataSource) -> None:
-    """Refuses invalid options and dates (MusicrecError) before anything is read."""
-    for key, value, allowed in (
-        ("split", source.split, tuple(SPLITS)),
-        ("format", source.format, FORMATS),
-        ("on_bad_row", source.on_bad_row, ON_BAD_ROW),
-    ):
-        demand(f"data.{key}", value, value in allowed, f"one of: {', '.join(allowed)}")
-    if source.split == "column":
-        split_names(source.split_column, source.split_values)
-    source.filters.check()
-    used = SPLITS[source.split].dates
-    given = {key: _date(key, getattr(source, key)) for key in ("start", "test", "end")}
-    check_order(Period(**{key: date if key in used else None for key, date in given.items()}))
-
-
-def _date(key: str, value: str | None) -> datetime | None:
-    return None if value is None or value == AUTO else parse_date(key, value)
-
-
 def track_index(source: DataSource, workspace: Workspace) -> TrackIndex | None:
     """Returns the workspace's track index, made from the audio folder if missing; None = make it from the log."""
     if workspace.track_index.exists():
@@ -142,8 +116,7 @@ def track_index(source: DataSource, workspace: Workspace) -> TrackIndex | None:
 
 def _settings(source: DataSource, plays: Plays) -> dict[str, Any]:
     """Returns the settings that decide the content of the split files, which each of them records."""
-    dates = {"start": source.start, "test": source.test, "end": source.end}
-    return {"version": VERSION, "split": source.split, **dates, **vars(source.filters), "plays": plays.made_from}
+    return {"version": VERSION, **source.splits.recorded(), **vars(source.filters), "plays": plays.made_from}
 
 
 def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
@@ -178,7 +151,7 @@ def _fits(statistics: Path, files: Sequence[Path]) -> bool:
 
 def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: TrackIndex, settings: dict[str, Any]) -> str:
     """Writes all split files and their statistics, or none of them, and returns the period."""
-    split = SPLITS[source.split]
+    chosen, split = source.splits, SPLITS[source.splits.split]
     odd_pairs = workspace.data_dir / "odd_pairs.csv"
     given = f", {SPLIT}" if plays.has_splits else ""
     with database(workspace.root, source.memory_limit, usable_cpus()) as connection:
@@ -190,8 +163,8 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: Track
             """
         )
         connection.execute("CREATE VIEW plays AS FROM all_plays")
-        period = split.period(connection, source.start, source.test, source.end)
-        log.info("%s split: %s", source.split, period)
+        period = split.period(connection, chosen.dates)
+        log.info("%s split: %s", chosen.split, period)
         source.filters.apply(connection, period)
         queries = split.queries(connection, period)
         metadata = {**tracks.stamp(), "settings": settings, "period": str(period)}

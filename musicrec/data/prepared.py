@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +12,8 @@ from musicrec.data.log.content_hash import hashes_path, log_hashes
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.files import parquet_metadata
+from musicrec.options import changed
 from musicrec.workspace import Workspace
-
-_OF_SPLIT = ("split", "start", "test", "end")
 
 
 def as_prepared(source: DataSource, workspace: Workspace, stated: Collection[str]) -> tuple[DataSource, dict[str, Any]]:
@@ -31,7 +29,7 @@ def as_prepared(source: DataSource, workspace: Workspace, stated: Collection[str
     """
     recorded = _recorded(workspace)
     wanted = {
-        **{key: getattr(source, key) for key in _OF_SPLIT},
+        **vars(source.splits),
         **vars(source.filters),
         **source.log_settings(),
     }
@@ -45,11 +43,8 @@ def as_prepared(source: DataSource, workspace: Workspace, stated: Collection[str
             f"prepare them again: python prepare.py data={source.name} with the same data.* settings"
         )
     followed = copy.copy(source)
-    for key, value in different.items():
-        if hasattr(source.filters, key):
-            followed.filters = replace(followed.filters, **{key: value})
-        else:
-            setattr(followed, key, value)
+    for name, value in changed(source, different).items():
+        setattr(followed, name, value)
     return followed, different
 
 

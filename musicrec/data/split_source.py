@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from musicrec.data.source import DataSource, LogPart, as_paths
+from musicrec.data.filters import Filters
+from musicrec.data.log.formats import LogSettings
+from musicrec.data.source import DataSource, LogPart, SideFiles, as_paths
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 
@@ -20,10 +22,13 @@ class SplitFilesSource(DataSource):
         val: the same of validation rows; None: there are none.
         test: the same of test rows.
         plays: one log for all splits, if `split` is `column`.
-        split: `files` or `column`.
-        split_column: the column that says where a row belongs.
-        split_values: split name to its value in that column.
-        **options: the other settings of DataSource.
+        log: how the logs are read.
+        splits: `files` or `column`, with the column that says where a row belongs.
+        filters: which rows are taken.
+        audio_dir: folder of audio files.
+        side_files: what else is known of tracks and users.
+        make_missing: whether train.py may run the earlier stages itself.
+        memory_limit: memory of prepare.py.
     """
 
     def __init__(
@@ -33,13 +38,25 @@ class SplitFilesSource(DataSource):
         val: str | Path | Sequence[str | Path] | None = None,
         test: str | Path | Sequence[str | Path] | None = None,
         plays: str | Path | Sequence[str | Path] | None = None,
-        split: str = "files",
-        split_column: str | None = None,
-        split_values: Mapping[str, Any] | None = None,
-        **options: Any,
+        *,
+        log: LogSettings = LogSettings(),
+        splits: SplitSettings = SplitSettings("files"),
+        filters: Filters = Filters(),
+        audio_dir: str | Path | None = None,
+        side_files: SideFiles = SideFiles(),
+        make_missing: bool = False,
+        memory_limit: str = "4GB",
     ):
         super().__init__(
-            name, plays=plays, split=split, split_column=split_column, split_values=split_values, **options
+            name,
+            audio_dir,
+            plays,
+            log=log,
+            splits=splits,
+            filters=filters,
+            side_files=side_files,
+            make_missing=make_missing,
+            memory_limit=memory_limit,
         )
         named = {"train": train, "val": val, "test": test}
         self.files = {key: as_paths(value) for key, value in named.items() if value is not None}
@@ -50,7 +67,7 @@ class SplitFilesSource(DataSource):
         Raises:
             MusicrecError: if train or test is missing.
         """
-        if self.split != "files":
+        if self.splits.split != "files":
             return super().parts(workspace)
         for key in ("train", "test"):
             if key not in self.files:

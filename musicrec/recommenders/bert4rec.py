@@ -9,6 +9,7 @@ import numpy as np
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedSource, Sequences
 from musicrec.recommenders.base import Inputs, check
+from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import SequenceRecommender
 
 log = logging.getLogger(__name__)
@@ -31,21 +32,11 @@ class BERT4Rec(SequenceRecommender):
         inputs: split, item embeddings if there are any (else a vector per track is learnt), seed and training settings.
             If the embedding is trainable, items are learnt whatever `item_freeze` says, and the embedding is brought to
             the scale of BERT's initial weights.
-        max_seq_len: the last so many tracks of a history are used.
-        window: of a longer history train on the `last` tracks, or in each epoch on a `random` stretch of it.
+        network: sizes and initial weights of the transformer.
+        sequences: which part of a history is read (the paper predicts from 50 tracks).
+        items: what the tracks are as input and output; the study ties the head.
         mlm_probability: of masking a position.
         batch_size: sequences per step.
-        num_hidden_layers: transformer layers.
-        num_attention_heads: must divide the hidden size.
-        hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
-            without projection (the released code). Learnt items of that size are not projected either.
-        intermediate_size: inner size of the feed-forward parts.
-        head: `linear` (an output vector and bias per track) or `tied` (the projected item vectors; the study).
-        item_freeze: keep the item vectors as they are.
-        predict_len: length of the input for prediction, its mask included; max_seq_len by default (the paper: 50).
-        dropout: of vectors and attention.
-        norm: layer normalisation `post` (BERT) or `pre` each sublayer.
-        init: initial weights of the layers: `bert`, with std 0.02 at any size (the released code), or `xavier`.
         softmax: training loss over the `full` catalogue (exact, in blocks) or against `sampled` items; `val/loss` is
             always over the full one.
         softmax_samples: items drawn per step by `softmax: sampled`.
@@ -60,39 +51,21 @@ class BERT4Rec(SequenceRecommender):
         self,
         inputs: Inputs,
         *,
-        max_seq_len: int = 200,
-        window: str = "last",
+        network: TransformerSettings = TransformerSettings(),
+        sequences: SequenceSettings = SequenceSettings(),
+        items: ItemSettings = ItemSettings(),
         mlm_probability: float = 0.2,
         batch_size: int = 128,
-        num_hidden_layers: int = 2,
-        num_attention_heads: int = 2,
-        hidden_size: int | str = 256,
-        intermediate_size: int = 256,
-        head: str = "linear",
-        item_freeze: bool = True,
-        predict_len: int | None = None,
-        dropout: float = 0.1,
-        norm: str = "post",
-        init: str = "bert",
         softmax: str = "full",
         softmax_samples: int = 4096,
         search: str = "auto",
     ):
         super().__init__(
             inputs,
-            max_seq_len=max_seq_len,
-            window=window,
+            network=network,
+            sequences=sequences,
+            items=items,
             batch_size=batch_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            head=head,
-            item_freeze=item_freeze,
-            predict_len=predict_len,
-            dropout=dropout,
-            norm=norm,
-            init=init,
             sampled=softmax == "sampled",
             samples=softmax_samples,
             search=search,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import replace
 from typing import Any
@@ -11,14 +10,16 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from musicrec.config import option
-from musicrec.errors import MusicrecError, demand
+from musicrec.errors import demand
+from musicrec.options import construct
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
 
 # Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
-# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`. All other keys are
-# arguments of the class. A recommender that is not trained has only `name`.
-POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience")
+# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`; `monitor` is that of
+# conf/config.yaml unless the command line sets another. All other keys are arguments of the class. A recommender that
+# is not trained has only `name`.
+POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience", "monitor")
 # The key that becomes `Inputs.cold_in_training`.
 COLD_IN_TRAINING = "cold_in_training"
 
@@ -35,17 +36,12 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     """
     given = OmegaConf.to_container(node, resolve=True)
     assert isinstance(given, dict)
-    kind = get_class(node._target_)
+    kind: type[Recommender] = get_class(node._target_)
     if given.pop(COLD_IN_TRAINING, False):
         inputs = replace(inputs, cold_in_training=True)
     policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
     arguments = {str(key): value for key, value in given.items() if key not in (*policy, "_target_", "_partial_")}
-    allowed = [name for name in inspect.signature(kind).parameters if name != "inputs"]
-    if unknown := sorted(arguments.keys() - set(allowed)):
-        known = ", ".join((*allowed, COLD_IN_TRAINING, *policy))
-        raise MusicrecError(f"recommender.{unknown[0]} is unknown to {node._target_}; it takes {known}")
-    made: Recommender = instantiate({"_target_": node._target_, "_partial_": True, **arguments})(inputs=inputs)
-    return made
+    return construct(kind, arguments, "recommender", {"inputs": inputs}, (COLD_IN_TRAINING, *policy))
 
 
 def without_unread_embedding(cfg: DictConfig) -> DictConfig:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from musicrec.data.interactions import SplitData
 
@@ -27,9 +28,9 @@ class Training:
         optimizer: makes the optimizer of a list of parameters, e.g. `partial(torch.optim.Adam, lr=0.001)`. Where the
             device has a fused kernel, it is used unless the partial says `fused=False`.
         scheduler: makes the learning-rate schedule of an optimizer, stepped once per epoch; ReduceLROnPlateau follows
-            the monitor. None keeps the rate.
-        monitor: what chooses the best epoch, stops training and lowers the rate: `val/loss`, `train/loss`, or a metric
-            of the lists of all val users after each epoch, such as `val/ndcg@50`.
+            the monitor if it is a loss, `MetricPlateau` in any case. None keeps the rate.
+        monitor: what chooses the best epoch and stops training: `val/loss`, `train/loss`, or a metric of the lists of
+            all val users after each epoch, such as `val/ndcg@50`.
     """
 
     optimizer: Callable[..., torch.optim.Optimizer] = _ADAM
@@ -49,6 +50,8 @@ class Inputs:
         training: how it is trained; ignored by recommenders that are not.
         cold_in_training: make the recommender with the cold tracks in its catalogue, as the released code of the 2026
             study does: they are then softmax classes, negatives and rows of learnt tables.
+        companion: the trained recommender that the class names in `Recommender.companion`; it may know tracks that have
+            no embedding. None: one is trained in memory, which nothing can resume.
     """
 
     data: SplitData
@@ -57,3 +60,4 @@ class Inputs:
     seed: int = 0
     training: Training = field(default_factory=Training)
     cold_in_training: bool = False
+    companion: nn.Module | None = None

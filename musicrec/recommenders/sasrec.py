@@ -10,6 +10,7 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, NextItemsSource
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs, check
+from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import SequenceRecommender
 
 
@@ -28,20 +29,10 @@ class SASRec(SequenceRecommender):
         inputs: split, item embeddings if there are any (else a vector per track is learnt), seed and training settings.
             If the embedding is trainable, items are learnt whatever `item_freeze` says, and the embedding is brought to
             the scale of BERT's initial weights.
-        max_seq_len: the last so many tracks of a history are used.
-        window: of a longer history train on the `last` tracks, or in each epoch on a `random` stretch of it.
+        network: sizes and initial weights of the transformer.
+        sequences: which part of a history is read.
+        items: what the tracks are as input and output; the paper ties the head.
         batch_size: sequences per step.
-        num_hidden_layers: transformer layers.
-        num_attention_heads: must divide the hidden size.
-        hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
-            without projection. Learnt items of that size are not projected either.
-        intermediate_size: inner size of the feed-forward parts.
-        head: `linear` (an output vector and bias per track) or `tied` (the projected item vectors; the paper).
-        item_freeze: keep the item vectors as they are.
-        predict_len: tracks that a prediction reads; max_seq_len by default.
-        dropout: of vectors and attention.
-        norm: layer normalisation `post` or `pre` each sublayer.
-        init: initial weights of the layers: `bert`, with std 0.02 at any size, or `xavier`.
         loss: cross-entropy over the `full` catalogue (exact, in blocks) or against `sampled` items with the correction
             for their number; or `binary`, logistic against one track that the user did not play (the paper).
         samples: items drawn per step by `loss: sampled`.
@@ -59,38 +50,20 @@ class SASRec(SequenceRecommender):
         self,
         inputs: Inputs,
         *,
-        max_seq_len: int = 200,
-        window: str = "random",
+        network: TransformerSettings = TransformerSettings(dropout=0.2, norm="pre", init="xavier"),
+        sequences: SequenceSettings = SequenceSettings(window="random"),
+        items: ItemSettings = ItemSettings(),
         batch_size: int = 128,
-        num_hidden_layers: int = 2,
-        num_attention_heads: int = 2,
-        hidden_size: int | str = 256,
-        intermediate_size: int = 256,
-        head: str = "linear",
-        item_freeze: bool = True,
-        predict_len: int | None = None,
-        dropout: float = 0.2,
-        norm: str = "pre",
-        init: str = "xavier",
         loss: str = "full",
         samples: int = 4096,
         search: str = "auto",
     ):
         super().__init__(
             inputs,
-            max_seq_len=max_seq_len,
-            window=window,
+            network=network,
+            sequences=sequences,
+            items=items,
             batch_size=batch_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            head=head,
-            item_freeze=item_freeze,
-            predict_len=predict_len,
-            dropout=dropout,
-            norm=norm,
-            init=init,
             sampled=loss == "sampled",
             samples=samples,
             search=search,

@@ -18,6 +18,7 @@ from musicrec.recommenders.histories import held_out, item_sequences
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
 from musicrec.recommenders.networks.transformer import INIT_STD, SequenceTransformer
+from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.trained import TrainedRecommender
 
 log = logging.getLogger(__name__)
@@ -35,20 +36,10 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
     Args:
         inputs: split, item embeddings if there are any, seed and training settings. If the embedding is trainable,
             items are learnt whatever `item_freeze` says, and it is brought to the scale of BERT's initial weights.
-        max_seq_len: the last so many tracks of a history are used.
-        window: of a longer history train on the `last` tracks, or in each epoch on a `random` stretch of it.
+        network: sizes and initial weights of the transformer.
+        sequences: which part of a history is read.
+        items: what the tracks are as input and output.
         batch_size: sequences per step.
-        num_hidden_layers: transformer layers.
-        num_attention_heads: must divide the hidden size.
-        hidden_size: size of the transformer, to which item vectors are projected; `same` = that of the embedding,
-            without projection. Learnt items of that size are not projected either.
-        intermediate_size: inner size of the feed-forward parts.
-        head: `linear` (an output vector and bias per track) or `tied` (the projected item vectors).
-        item_freeze: keep the item vectors as they are.
-        predict_len: length of the input for prediction; max_seq_len by default.
-        dropout: of vectors and attention.
-        norm: layer normalisation `post` or `pre` each sublayer.
-        init: initial weights of the layers, `bert` or `xavier`, see `SequenceTransformer`.
         sampled: whether the training loss is against `samples` items rather than the full catalogue.
         samples: items drawn per step.
         search: how lists are found, see `VectorRecommender`.
@@ -65,69 +56,41 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
         self,
         inputs: Inputs,
         *,
-        max_seq_len: int,
-        window: str,
+        network: TransformerSettings,
+        sequences: SequenceSettings,
+        items: ItemSettings,
         batch_size: int,
-        num_hidden_layers: int,
-        num_attention_heads: int,
-        hidden_size: int | str,
-        intermediate_size: int,
-        head: str,
-        item_freeze: bool,
-        predict_len: int | None,
-        dropout: float,
-        norm: str,
-        init: str,
         sampled: bool,
         samples: int,
         search: str,
     ):
         super().__init__(inputs, search=search)
-        dim = None if self.vectors is None else self.vectors.shape[1]
-        size = dim if hidden_size == "same" else hidden_size
-        allowed = "a positive number" + ("" if dim is None else " or same")
-        check("hidden_size", hidden_size, isinstance(size, int) and size >= 1, allowed)
-        assert isinstance(size, int)
-        check(
-            "num_attention_heads",
-            num_attention_heads,
-            num_attention_heads >= 1 and size % num_attention_heads == 0,
-            f"a divisor of the hidden size {size}",
-        )
-        check("max_seq_len", max_seq_len, max_seq_len >= 2, "2 or more")
-        check("window", window, window in ("last", "random"), "last or random")
         check("batch_size", batch_size, batch_size >= 1, "1 or more")
-        check("num_hidden_layers", num_hidden_layers, num_hidden_layers >= 1, "1 or more")
-        check("intermediate_size", intermediate_size, intermediate_size >= 1, "1 or more")
-        check("head", head, head in ("linear", "tied"), "linear or tied")
-        check("norm", norm, norm in ("post", "pre"), "post or pre")
-        check("init", init, init in ("bert", "xavier"), "bert or xavier")
-        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
-        longest = max_seq_len if predict_len is None else predict_len
-        check("predict_len", predict_len, 2 <= longest <= max_seq_len, f"between 2 and max_seq_len = {max_seq_len}")
-        self.max_seq_len = max_seq_len
-        self.window = window
+        self.max_seq_len = sequences.max_seq_len
+        self.window = sequences.window
+        self.predict_len = sequences.longest
         self.batch_size = batch_size
-        self.predict_len = longest
         self.sampled = sampled
         self.samples = samples
-        frozen = item_freeze and dim is not None and not inputs.embedding_trainable
-        project = dim is not None and hidden_size != "same" and (frozen or size != dim)
+        dim = None if self.vectors is None else self.vectors.shape[1]
+        size = network.size(dim)
+        frozen = items.item_freeze and dim is not None and not inputs.embedding_trainable
+        project = dim is not None and network.hidden_size != "same" and (frozen or size != dim)
         scaled = frozen and project
         with self.seeded():
             self.net = SequenceTransformer(
                 EmbeddingTable(self._item_table(size, scaled, inputs.embedding_trainable), frozen),
                 hidden_size=size,
                 project=project,
-                layers=num_hidden_layers,
-                heads=num_attention_heads,
-                intermediate_size=intermediate_size,
-                max_seq_len=max_seq_len,
-                dropout=dropout,
-                head=head,
-                norm=norm,
+                layers=network.num_hidden_layers,
+                heads=network.num_attention_heads,
+                intermediate_size=network.intermediate_size,
+                max_seq_len=sequences.max_seq_len,
+                dropout=network.dropout,
+                head=items.head,
+                norm=network.norm,
                 causal=self.causal,
-                init=init,
+                init=network.init,
             )
         self.register_buffer("cold_items", self._cold_table(scaled, inputs.embedding_trainable), persistent=False)
 

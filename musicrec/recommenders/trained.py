@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +24,14 @@ from musicrec.evaluation.metrics import metric_columns
 from musicrec.evaluation.retrieval_metric import RetrievalMetric
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import VAL_LOSS, Inputs, Training
+from musicrec.recommenders.schedules import follows_metrics, is_plateau
 
 if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 __all__ = ["TRAIN_LOSS", "VAL_LOSS", "TrainedRecommender", "Training", "canonical_monitor"]
+
+log = logging.getLogger(__name__)
 
 TRAIN_LOSS = "train/loss"
 # Val users whose lists are made at once for the monitor.
@@ -103,10 +107,19 @@ class TrainedRecommender(Recommender, pl.LightningModule):
         """Returns the optimizer of all learnt parameters and, if there is one, the schedule."""
         learnt = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = self.settings.optimizer(learnt, **self._fused())
-        if self.settings.scheduler is None:
+        make = self.settings.scheduler
+        if make is None:
             return optimizer
-        follows = self._follows_monitor(self.settings.scheduler)
-        scheduler = self.settings.scheduler(optimizer, **({"mode": self.monitor_mode} if follows else {}))
+        follows = is_plateau(make)
+        if follows and self.monitor_mode == "max" and not follows_metrics(make):
+            if self.global_rank == 0:
+                log.info(
+                    "the learning rate stays as it is: from epoch to epoch %s jumps more than it rises "
+                    "(scheduler=plateau_metric lets it fall nevertheless)",
+                    self.monitor,
+                )
+            return optimizer
+        scheduler = make(optimizer, **({"mode": self.monitor_mode} if follows else {}))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}
 
     def _fused(self) -> dict[str, bool]:
@@ -115,11 +128,6 @@ class TrainedRecommender(Recommender, pl.LightningModule):
         if "fused" in getattr(make, "keywords", {}) or "fused" not in inspect.signature(make).parameters:
             return {}
         return {"fused": self.device.type in ("cpu", "cuda")}
-
-    @staticmethod
-    def _follows_monitor(make: Any) -> bool:
-        kind = getattr(make, "func", make)
-        return inspect.isclass(kind) and issubclass(kind, ReduceLROnPlateau)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Does nothing.

@@ -1,12 +1,15 @@
 """Synthetic logs for the tests of prepare()."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from musicrec.data.source import DataSource
+from musicrec.options import construct
+
+Source = TypeVar("Source", bound=DataSource)
 
 START, TEST, END = "2019-02-20", "2020-02-20", "2020-03-20"
 
@@ -56,4 +59,9 @@ SMALL = [
 
 def source(plays: Path, **settings: Any) -> DataSource:
     """Returns a source of a log with the dates of the 2024 study."""
-    return DataSource("custom", plays=plays, **({"start": START, "test": TEST} | settings))
+    return flat(DataSource, "custom", plays=plays, **({"start": START, "test": TEST} | settings))
+
+
+def flat(kind: type[Source], name: str = "x", **settings: Any) -> Source:
+    """Returns a source made of the keys of its YAML."""
+    return construct(kind, {"name": name, **settings}, "data")

@@ -8,6 +8,7 @@ import pytest
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
 from musicrec.workspace import TrackIndex, Workspace
+from tests.data.made_log import flat
 
 IDS = {
     "numbers with zeros": ["7", "07", "007", "7.0", "+7", "-7"],
@@ -31,7 +32,7 @@ def test_ids_come_back_as_they_were(tmp_path: Path, kind: str, delimiter: str) -
     path = tmp_path / "log.csv"
     frame.to_csv(path, index=False, sep=delimiter)
     workspace = Workspace(tmp_path / "w")
-    prepare(DataSource("x", plays=path, split="leave_one_out"), workspace)
+    prepare(flat(DataSource, plays=path, split="leave_one_out"), workspace)
     tracks = TrackIndex.load(workspace.track_index)
     assert tracks.ids == sorted(ids)
     plays = pd.read_parquet(workspace.plays)
@@ -47,5 +48,5 @@ def test_plain_integers_are_numbers_and_sorted_as_such(tmp_path: Path) -> None:
     played = [(user, (row + day) % 6, f"2020-01-0{day + 1}") for row, user in enumerate(users) for day in range(6)]
     pd.DataFrame(played, columns=["user_id", "track_id", "timestamp"]).to_csv(path, index=False)
     workspace = Workspace(tmp_path / "w")
-    prepare(DataSource("x", plays=path, split="leave_one_out"), workspace)
+    prepare(flat(DataSource, plays=path, split="leave_one_out"), workspace)
     assert pd.read_parquet(workspace.plays).user_id.drop_duplicates().tolist() == [-1, 0, 2, 9, 10, 100]

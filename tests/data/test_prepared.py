@@ -21,6 +21,7 @@ from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.files import read_json
 from musicrec.workspace import Workspace
+from tests.data.made_log import flat
 
 PREPARED = ("data=custom", "data.start=2019-02-20", "data.test=2020-02-20")
 KNN = ("embedding=random", "embedding.dim=6", "recommender=knn", "logger=none", "trainer=cpu")
@@ -85,7 +86,7 @@ def test_another_log_is_refused(compose: Callable[..., DictConfig], tiny_workspa
 
 def test_a_touched_copied_or_moved_log_is_the_same(tiny_workspace: Path, log: Path, tmp_path: Path) -> None:
     def source(path: Path) -> DataSource:
-        return DataSource(name="tiny", plays=path, start="2019-02-20", test="2020-02-20")
+        return flat(DataSource, "tiny", plays=path, start="2019-02-20", test="2020-02-20")
 
     before = {path.name: path.read_bytes() for path in (tiny_workspace / "data").iterdir()}
     os.utime(log, (0, 0))
@@ -119,5 +120,5 @@ def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch
 def test_files_of_other_programs_are_not_compared(tiny_workspace: Path) -> None:
     train = tiny_workspace / "data" / "train.pqt"
     pd.read_parquet(train).to_parquet(train)
-    source = DataSource(name="tiny", split="hot_cold")
+    source = flat(DataSource, "tiny", split="hot_cold")
     assert as_prepared(source, Workspace(tiny_workspace), {"split"})[1] == {}

@@ -10,6 +10,7 @@ from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
 from musicrec.data.track_matching import match_tracks, plain
 from musicrec.workspace import TrackIndex, Workspace
+from tests.data.made_log import flat
 
 Form = Literal["NFC", "NFD"]
 
@@ -105,7 +106,7 @@ def test_unicode_forms_of_an_id_are_one_track(tmp_path: Path, form: Form) -> Non
     lines = [f"{user}\t{names[(user + day) % 4]}\t2019-01-0{day + 1}\n" for user in range(4) for day in range(4)]
     log.write_text("user_id\ttrack_id\ttimestamp\n" + "".join(lines))
     workspace = Workspace(tmp_path / "w")
-    report = prepare(DataSource("x", music, log, split="leave_one_out"), workspace)
+    report = prepare(flat(DataSource, audio_dir=music, plays=log, split="leave_one_out"), workspace)
     assert (report.plays.unknown_tracks, report.tracks) == (0, 3)
     assert TrackIndex.load(workspace.track_index).ids == ["Café", "x", "Ämter"]
 
@@ -126,7 +127,7 @@ def test_the_list_of_unknown_tracks_says_what_was_ambiguous(tmp_path: Path) -> N
     titles = ["Resume", "b", "Résumé", "RESUME", "c"]
     lines = [f"{user},A,{titles[(user + day) % 5]},2019-01-0{day + 1}\n" for user in range(5) for day in range(5)]
     log.write_text("user,artist,track,timestamp\n" + "".join(lines))
-    prepare(DataSource("x", plays=log, split="leave_one_out"), workspace)
+    prepare(flat(DataSource, plays=log, split="leave_one_out"), workspace)
     assert (workspace.data_dir / "unknown_tracks.csv").read_text() == (
         "trackid,plays,reason\nA - RESUME,5,could be 'A/Resume' or 'A/Résumé'\nA - c,5,\n"
     )

@@ -14,6 +14,7 @@ from musicrec.data.source import DataSource
 from musicrec.embeddings.precomputed import Precomputed
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
+from tests.data.made_log import flat
 
 TRACKS = TrackIndex(["a", "b", "c"])
 VALUES = np.array([[3, 3.5], [9, 9.5], [1, 1.5]], dtype=np.float32)
@@ -80,7 +81,7 @@ def from_log(tmp_path: Path, ids: list[str]) -> Workspace:
     frame = pd.DataFrame({"user_id": 1, "track_id": ids, "timestamp": days})
     frame.to_csv(tmp_path / "log.csv", index=False)
     workspace = Workspace(tmp_path / "workspace")
-    make_plays(DataSource("mine", plays=tmp_path / "log.csv"), workspace, None)
+    make_plays(flat(DataSource, "mine", plays=tmp_path / "log.csv"), workspace, None)
     return workspace
 
 

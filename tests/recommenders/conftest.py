@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from musicrec.data.interactions import Interactions, SplitData
+from musicrec.options import construct
 from musicrec.recommenders.base import Inputs, Recommender
 from musicrec.recommenders.trained import Training
 
@@ -37,7 +38,8 @@ def made(
     """Returns a recommender of this class, trained as conf/optimizer/adam.yaml and conf/scheduler/plateau.yaml say."""
     plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=lr_patience)
     training = Training(partial(torch.optim.Adam, lr=lr), plateau, monitor)
-    return kind(Inputs(data, table, embedding_trainable, seed, training), **options)
+    inputs = Inputs(data, table, embedding_trainable, seed, training)
+    return construct(kind, options, "recommender", {"inputs": inputs})
 
 
 def rows(*values: tuple[Any, int, int, int]) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.histories import item_sequences
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.transformer import EncoderLayer, Layout, SequenceTransformer
+from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import standardised
 from tests.recommenders.conftest import VAL, made, rows
 
@@ -325,7 +326,12 @@ def test_cold_tracks_take_no_part_in_training(ten_rows: SplitData, plane: np.nda
 
 def test_the_study_trains_with_cold_tracks(ten_rows: SplitData, plane: np.ndarray) -> None:
     given = Inputs(with_cold_track(ten_rows), plane, cold_in_training=True)
-    model = BERT4Rec(given, head="tied", item_freeze=False, hidden_size="same", num_attention_heads=1, max_seq_len=4)
+    model = BERT4Rec(
+        given,
+        network=TransformerSettings(hidden_size="same", num_attention_heads=1),
+        sequences=SequenceSettings(max_seq_len=4),
+        items=ItemSettings(head="tied", item_freeze=False),
+    )
     batch = batch_of(model)
     model.train().loss(batch)[0].backward()
     weight = model.net.items.weight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
+from musicrec.options import options_of
 from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.configure import COLD_IN_TRAINING, POLICY, make_recommender, training_settings
@@ -23,13 +23,11 @@ from musicrec.recommenders.trained import TrainedRecommender
 from tests.recommenders.conftest import made
 
 
-@pytest.mark.parametrize("name", ["knn", "shallow", "bert"])
+@pytest.mark.parametrize("name", ["knn", "shallow", "bert", "sasrec", "hybrid"])
 def test_yaml_holds_every_argument_with_its_default(compose: Callable[..., DictConfig], name: str) -> None:
     settings = compose(f"recommender={name}").recommender
-    arguments = inspect.signature(get_class(settings._target_)).parameters
-    defaults = {
-        key: argument.default for key, argument in arguments.items() if argument.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    options = options_of(get_class(settings._target_), ("inputs",))
+    defaults = {key: option.default for key, option in options.items()}
     given = OmegaConf.to_container(settings, resolve=True)
     assert isinstance(given, dict)
     assert {
@@ -38,7 +36,7 @@ def test_yaml_holds_every_argument_with_its_default(compose: Callable[..., DictC
         if not str(key).startswith("_") and key not in (*POLICY, COLD_IN_TRAINING)
     } == defaults
     policy = set(POLICY) if issubclass(get_class(settings._target_), TrainedRecommender) else {"name"}
-    assert given.keys() & set(POLICY) == policy
+    assert given.keys() & set(POLICY) - {"monitor"} == policy - {"monitor"}
 
 
 @pytest.mark.parametrize("name", ["knn", "shallow", "bert"])
@@ -60,7 +58,7 @@ def test_instantiated_recommender_recommends(
 def test_optimizer_scheduler_and_monitor_come_from_the_configuration(
     compose: Callable[..., DictConfig], many: SplitData, audio: np.ndarray
 ) -> None:
-    keys = ("recommender.lr=0.25", "recommender.lr_patience=2", "monitor=val/ndcg@7")
+    keys = ("recommender.lr=0.25", "recommender.lr_patience=2", "monitor=val/ndcg@7", "scheduler=plateau_metric")
     settings = training_settings(compose("recommender=shallow", *keys))
     model = Shallow(Inputs(many, audio, training=settings))
     chosen = cast(dict[str, Any], model.configure_optimizers())
@@ -69,6 +67,32 @@ def test_optimizer_scheduler_and_monitor_come_from_the_configuration(
     schedule = chosen["lr_scheduler"]
     assert (schedule["scheduler"].patience, schedule["scheduler"].factor, schedule["scheduler"].mode) == (2, 0.1, "max")
     assert schedule["monitor"] == model.monitor == "val/NDCG@7"
+
+
+def test_a_plateau_follows_losses_only_unless_told_otherwise(
+    compose: Callable[..., DictConfig],
+    many: SplitData,
+    audio: np.ndarray,
+    fit: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of a metric that never gets better, a patience of 0 makes the rate a tenth in each epoch but the first."""
+
+    def last_rate(*keys: str) -> float:
+        caplog.clear()
+        settings = training_settings(compose("recommender=shallow", "recommender.lr_patience=0", *keys))
+        model = Shallow(Inputs(many, audio, training=settings))
+        model._val_metric = lambda: torch.tensor(0.5)  # type: ignore[method-assign]
+        fit(model, 4, folder=f"run{len(keys)}")
+        return float(model.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+
+    with caplog.at_level("INFO", logger="musicrec"):
+        assert last_rate("monitor=val/ndcg@5") == 0.001
+        assert "the learning rate stays as it is: from epoch to epoch val/NDCG@5 jumps more than" in caplog.text
+        assert last_rate("monitor=val/ndcg@5", "scheduler=plateau_metric") == pytest.approx(1e-6)
+        assert "the learning rate stays" not in caplog.text
+    schedule = cast(dict[str, Any], made(Shallow, many, audio).configure_optimizers())["lr_scheduler"]
+    assert (schedule["monitor"], schedule["scheduler"].mode) == ("val/loss", "min")
 
 
 @pytest.mark.parametrize(

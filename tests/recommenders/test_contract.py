@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +12,20 @@ import torch
 
 from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Inputs, ScoreRecommender
+from musicrec.options import construct
+from musicrec.recommenders.base import Inputs, Recommender, ScoreRecommender
 from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.knn import KNN
 from musicrec.recommenders.sasrec import SASRec
 from musicrec.recommenders.shallow import Shallow
 from tests.recommenders.contract import Make, assert_recommender_contract, inputs
 
-BERT = partial(BERT4Rec, hidden_size=8, intermediate_size=12, max_seq_len=15, batch_size=16)
+SMALL = {"hidden_size": 8, "intermediate_size": 12, "max_seq_len": 15, "batch_size": 16}
 
-SAS = partial(SASRec, hidden_size=8, intermediate_size=12, max_seq_len=15, batch_size=16)
+
+def small(kind: type[Recommender], **options: Any) -> Make:
+    """Returns what makes a small transformer with these keys of its YAML."""
+    return lambda inputs: construct(kind, {**SMALL, **options}, "recommender", {"inputs": inputs})
 
 
 class Product(ScoreRecommender):
@@ -47,15 +52,17 @@ class Product(ScoreRecommender):
         pytest.param(Product, id="score"),
         pytest.param(partial(Shallow, hidden_dim=5, batch_size=100), id="shallow"),
         pytest.param(partial(Shallow, hidden_dim=0, item_freeze=False, sample="user"), id="shallow-items"),
-        pytest.param(BERT, id="bert"),
-        pytest.param(partial(BERT, head="tied", hidden_size=16, softmax="sampled", softmax_samples=20), id="bert-tied"),
-        pytest.param(partial(BERT, head="tied", hidden_size=16), id="bert-tied-full"),
-        pytest.param(partial(BERT, head="tied", softmax="sampled", softmax_samples=20), id="bert-tied"),
-        pytest.param(partial(BERT, init="xavier", window="random", max_seq_len=6), id="bert-window"),
-        pytest.param(SAS, id="sasrec"),
-        pytest.param(partial(SAS, head="tied", loss="sampled", samples=20, norm="post"), id="sasrec-sampled"),
-        pytest.param(partial(SAS, head="tied", loss="binary", max_seq_len=6), id="sasrec-binary"),
-        pytest.param(partial(SAS, loss="binary", item_freeze=False), id="sasrec-items"),
+        pytest.param(small(BERT4Rec), id="bert"),
+        pytest.param(
+            small(BERT4Rec, head="tied", hidden_size=16, softmax="sampled", softmax_samples=20), id="bert-tied"
+        ),
+        pytest.param(small(BERT4Rec, head="tied", hidden_size=16), id="bert-tied-full"),
+        pytest.param(small(BERT4Rec, head="tied", softmax="sampled", softmax_samples=20), id="bert-tied"),
+        pytest.param(small(BERT4Rec, init="xavier", window="random", max_seq_len=6), id="bert-window"),
+        pytest.param(small(SASRec), id="sasrec"),
+        pytest.param(small(SASRec, head="tied", loss="sampled", samples=20, norm="post"), id="sasrec-sampled"),
+        pytest.param(small(SASRec, head="tied", loss="binary", max_seq_len=6), id="sasrec-binary"),
+        pytest.param(small(SASRec, loss="binary", item_freeze=False), id="sasrec-items"),
     ],
 )
 def test_contract(make: Make, tmp_path: Path) -> None:

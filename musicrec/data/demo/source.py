@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ import soundfile
 from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.demo.listeners import listen, make_catalogue, make_releases
 from musicrec.data.demo.music import STYLES, compose, render
-from musicrec.data.source import DataSource
+from musicrec.data.filters import Filters
+from musicrec.data.log.formats import TABLE, LogSettings
+from musicrec.data.source import DataSource, SideFiles
+from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError, demand, first_line
 from musicrec.files import atomic_path, write_json
 from musicrec.system import usable_cpus
@@ -82,10 +86,15 @@ class DemoSource(DataSource):
         tracks_per_style: int = 54,
         listeners: int = 1000,
         new_tracks: float = 0.1,
-        start: str = "2019-02-20",
-        test: str = "2020-02-20",
+        *,
+        log: LogSettings = LogSettings(format=TABLE),
+        splits: SplitSettings = SplitSettings(start="2019-02-20", test="2020-02-20"),
+        filters: Filters = Filters(),
+        audio_dir: str | Path | None = None,
+        plays: str | Path | Sequence[str | Path] | None = None,
+        side_files: SideFiles = SideFiles(),
         make_missing: bool = True,
-        **options: Any,
+        memory_limit: str = "4GB",
     ):
         """Stores the settings.
 
@@ -97,16 +106,34 @@ class DemoSource(DataSource):
             listeners: number of users in the log.
             new_tracks: tracks that come out in the last month, as a fraction of the others; nobody plays them before,
                 so they are the cold tracks of `split=hot_cold`. All other splits are the same with and without them.
-            start: first instant of the training period.
-            test: first instant of the held-out period.
+            log: how the log is read.
+            splits: how it is split; the dates are those of the world.
+            filters: which plays are split.
+            audio_dir: None, because the music is made.
+            plays: None, because the log is made.
+            side_files: what else is known of tracks and users.
             make_missing: whether train.py may run the earlier stages itself.
-            **options: the other settings of DataSource.
+            memory_limit: memory of prepare.py.
+
+        Raises:
+            MusicrecError: for audio or a log of one's own, or a world without tracks or listeners.
         """
-        super().__init__(name, start=start, test=test, make_missing=make_missing, **options)
+        super().__init__(
+            name,
+            audio_dir,
+            plays,
+            log=log,
+            splits=splits,
+            filters=filters,
+            side_files=side_files,
+            make_missing=make_missing,
+            memory_limit=memory_limit,
+        )
         self.seed = seed
         self.tracks_per_style = tracks_per_style
         self.listeners = listeners
         self.new_tracks = new_tracks
+        self._refuse_own_data()
 
     def materialise(self, workspace: Workspace, seed: int) -> None:
         """Makes the files of the world that do not exist yet.
@@ -117,7 +144,6 @@ class DemoSource(DataSource):
         Raises:
             MusicrecError: if the workspace holds a world with another seed or other settings.
         """
-        self._refuse_own_data()
         if self._is_foreign(workspace):
             return
         world_seed = self._claim(workspace, seed)
@@ -177,7 +203,6 @@ class DemoSource(DataSource):
         return not self._identity(workspace).is_file() and any(path.exists() for path in others)
 
     def _check(self, workspace: Workspace) -> None:
-        self._refuse_own_data()
         if self._is_foreign(workspace):
             raise MusicrecError(
                 f"{workspace.root} holds other data than the demo world (there is no demo.json); name its source "

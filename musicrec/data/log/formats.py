@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from musicrec.data.log.conditions import Condition
+from musicrec.errors import demand
+
 AUTO = "auto"
 TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM = "table", "lastfm_1k", "listenbrainz", "lastfm"
 SPOTIFY, RATINGS, SEQUENCES = "spotify", "ratings", "sequences"
 FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM, SPOTIFY, RATINGS, SEQUENCES)
+ON_BAD_ROW = ("skip", "error")
 
 # The user id of logs that name no user.
 NOBODY = "me"
@@ -24,6 +29,71 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 def template_fields(template: str) -> list[str]:
     """Returns the names in braces of a template such as "{artist} - {title}"."""
     return _FIELD.findall(template)
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """How a listening log is read: the keys of the group `data` that the files made from the log record.
+
+    Attributes:
+        format: `table` (named columns), `lastfm_1k`, `listenbrainz` (JSON), `lastfm` (CSV export of one's own
+            scrobbles), `spotify` (its streaming history), `ratings` (user, item, rating and time without a header),
+            `sequences` (lines of user item item …, without times), or `auto` = detected from the first lines (never
+            `sequences`).
+        user_column: name of the column of user ids; `auto` = the default or a usual other name, also for the next two.
+        track_column: name of the column of track ids; names in braces compose the id of several columns:
+            "{artist} - {title}".
+        timestamp_column: name of the column of times; None = rows are in order of time.
+        count_column: name of the column of plays per row. `auto` = the column `count` if there is one, otherwise each
+            row is one play; None = each row is one play.
+        columns: names of all columns of a log without a header, in order; None = the first line has them.
+        encoding: of a text log; `auto` = UTF-8, or what its byte order mark says.
+        min_played_seconds: shorter plays are left out, where the log says how long they were (Spotify).
+        on_bad_row: `skip` (count and list bad rows) or `error` (stop at the first).
+
+    Raises:
+        MusicrecError: for an unknown format, or another `on_bad_row`.
+    """
+
+    format: str = AUTO
+    user_column: str = "user_id"
+    track_column: str = "track_id"
+    timestamp_column: str | None = "timestamp"
+    count_column: str | None = AUTO
+    columns: Sequence[str] | None = None
+    encoding: str = AUTO
+    min_played_seconds: float = 0
+    on_bad_row: str = "skip"
+
+    def __post_init__(self) -> None:
+        if self.columns is not None:
+            object.__setattr__(self, "columns", tuple(str(name) for name in self.columns))
+        for key, allowed in (("format", FORMATS), ("on_bad_row", ON_BAD_ROW)):
+            value = getattr(self, key)
+            demand(f"data.{key}", value, value in allowed, f"one of: {', '.join(allowed)}")
+
+    def recorded(self) -> dict[str, Any]:
+        """Returns the settings as JSON values."""
+        return {**vars(self), "columns": None if self.columns is None else list(self.columns)}
+
+    def wanted(self, label: str | None) -> LogColumns:
+        """Returns the columns to read.
+
+        Args:
+            label: column that says to which split a row belongs; None: there is none.
+        """
+        names = None if self.columns is None else tuple(self.columns)
+        return LogColumns(
+            user=self.user_column,
+            track=self.track_column,
+            timestamp=self.timestamp_column,
+            count=self.count_column,
+            format=self.format,
+            names=names,
+            encoding=self.encoding,
+            min_played_seconds=self.min_played_seconds,
+            label=label,
+        )
 
 
 @dataclass(frozen=True)
@@ -40,6 +110,7 @@ class LogColumns:
         encoding: of the text; `auto` = UTF-8, or what a byte order mark says.
         min_played_seconds: shorter plays are left out, where the log says how long they were.
         label: column that says to which split a row belongs; None: there is none.
+        conditions: which rows count, for Parquet files; text has none.
 
     In tables, `auto` for user, track or timestamp is the default name or a usual other one; if none is there,
     `timestamp` is None.
@@ -54,6 +125,7 @@ class LogColumns:
     encoding: str = AUTO
     min_played_seconds: float = 0
     label: str | None = None
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)

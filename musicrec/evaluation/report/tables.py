@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -44,9 +44,13 @@ class Cell:
     def text(self, digits: int = 4) -> str:
         """Returns `0.1234 ± 0.0012`, `0.1234 [0.1225, 0.1249]` of a bootstrap; without the interval if there is none.
 
+        Empty for an unknown mean.
+
         >>> Cell(0.1234, 0.0012).text(), Cell(0.1234, 0.0012, ends=(0.1225, 0.1249)).text()
         ('0.1234 ± 0.0012', '0.1234 [0.1225, 0.1249]')
         """
+        if pd.isna(self.mean):
+            return ""
         interval = self.interval(digits)
         sign = "± " if interval and self.ends is None else ""
         return f"{self.mean:.{digits}f}" + (f" {sign}{interval}" if interval else "")
@@ -60,22 +64,23 @@ class Cell:
         return f"[{self.ends[0]:.{digits}f}, {self.ends[1]:.{digits}f}]"
 
 
-def cell_of(row: Mapping[Hashable, Any], metric: str, *, best: bool = False, worse: bool = False) -> Cell:
-    """Returns the cell of a metric in a row of results or seeds.
+def cell_of(row: Mapping[Any, Any], metric: str, *, best: bool = False, worse: bool = False) -> Cell:
+    """Returns the cell of a row of results, or of chance levels, which know neither intervals nor the pooled NDCG.
 
     Args:
-        row: has the columns `metric` and `{metric} conf`, and with a bootstrap `{metric} low` and `{metric} high`.
+        row: may have the columns `metric` and `{metric} conf`, and with a bootstrap `{metric} low` and `{metric} high`.
         metric: column name.
         best: see `Cell`.
         worse: see `Cell`.
     """
+    unknown = float("nan")
     ends = (row[f"{metric} low"], row[f"{metric} high"]) if f"{metric} low" in row else None
-    return Cell(row[metric], row[f"{metric} conf"], best, worse, ends)
+    return Cell(row.get(metric, unknown), row.get(f"{metric} conf", unknown), best, worse, ends)
 
 
 def cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
-    """Yields (name, the five cells, Size) of each row of a table, the best NDCG first."""
-    rows, metrics = comparison.shown(table, split), comparison.metrics(split)
+    """Yields (name, the cells, Size) of each row of a table, the best NDCG first."""
+    rows, metrics = comparison.shown(table, split), comparison.columns(split)
     best = rows[metrics].max()
     worse = {
         metric: worse_than_best(rows.set_index("row")[metric], comparison.pairs(table, split, metric))
@@ -92,15 +97,15 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
 def bar_cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields what `cells` does of the recommenders without audio, the best on val first; without marks."""
     for row in comparison.bar_rows(table, split).to_dict("records"):
-        row_cells = [cell_of(row, metric) for metric in comparison.metrics(split)]
+        row_cells = [cell_of(row, metric) for metric in comparison.columns(split)]
         yield f"{comparison.title(row['run'])} (no audio)", row_cells, _size(row["Size"])
 
 
 def chance_cells(comparison: Comparison, split: str | None = None) -> list[Cell]:
-    """Returns the five cells of the chance level of a split; [] where it is not known."""
+    """Returns the cells of the chance level of a split; [] where it is not known."""
     split = split or comparison.splits[0]
     level = comparison.chance.get(split, {})
-    return [Cell(level[metric], float("nan")) for metric in comparison.metrics(split)] if level else []
+    return [cell_of(level, metric) for metric in comparison.columns(split)] if level else []
 
 
 def legend(comparison: Comparison, table: str, split: str | None = None) -> str:
@@ -127,7 +132,7 @@ def tried(comparison: Comparison, table: str, split: str | None = None) -> list[
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
     """Returns a table in GitHub's Markdown, best in bold, ‡ for significantly worse than the best."""
     counts = tried(comparison, table, split)
-    header = ["embedding", *comparison.metrics(split), "Size", *(["tried"] if counts else [])]
+    header = ["embedding", *comparison.columns(split), "Size", *(["tried"] if counts else [])]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for number, (embedding, row_cells, size) in enumerate(_all_cells(comparison, table, split)):
         numbers = [
@@ -143,7 +148,7 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
     r"""Returns a table for LaTeX with booktabs, best in bold, $^\ddagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
     counts = tried(comparison, table, split)
-    names = ["Embedding", *comparison.metrics(split), "Size", *(["Tried"] if counts else [])]
+    names = ["Embedding", *comparison.columns(split), "Size", *(["Tried"] if counts else [])]
     header = " & ".join(_escape(name) for name in names)
     lines = []
     for number, (embedding, row_cells, size) in enumerate(_all_cells(comparison, table, split)):
@@ -196,6 +201,8 @@ def print_comparison(comparison: Comparison) -> None:
         for table in (*comparison.titles, None):
             if len(comparison.shown(table, split)):
                 console.print(_terminal_table(comparison, table, split))
+    if len(comparison.artists):
+        console.print(_artist_table(comparison))
     for line in control_lines(comparison):
         console.print(escape(line), highlight=False)
     kept = len(comparison.runs)
@@ -221,6 +228,22 @@ def control_lines(comparison: Comparison) -> Iterator[str]:
         )
 
 
+def _artist_table(comparison: Comparison) -> Table:
+    """Returns the metrics apart for tracks of artists that the user knows and for those of new ones."""
+    grid = Table(title="held-out tracks of artists that the user knows from train, and of new ones")
+    grid.title_justify = "left"
+    for name in ("run", "split", "artist"):
+        grid.add_column(name, no_wrap=True)
+    metrics = [metric.partition("@")[0] for metric in comparison.metrics()]
+    for name in ("users", "k", *metrics):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for row in comparison.artists.to_dict("records"):
+        numbers = [f"{row[metric]:.4f}" for metric in comparison.metrics(row["split"])]
+        named = [escape(str(row[name])) for name in ("run", "split", "artist")]
+        grid.add_row(*named, str(row["users"]), str(comparison.k.at(row["split"])), *numbers)
+    return grid
+
+
 def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Table:
     """Returns a table for rich; None: the runs of no table."""
     rows = comparison.shown(table, split)
@@ -228,7 +251,7 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
     grid = Table(title=f"{table or 'other runs'} · {split}, {users} users, mean ± 95 % interval")
     grid.title_justify = "left"
     grid.add_column("embedding" if table else "run", no_wrap=True)
-    for metric in comparison.metrics(split):
+    for metric in comparison.columns(split):
         grid.add_column(metric, justify="right", no_wrap=True)
     grid.add_column("Size", justify="right")
     counts = tried(comparison, table, split) if table else []
@@ -241,7 +264,7 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
             grid.add_row(escape(embedding), *numbers, size, *counts[number : number + 1])
     else:
         for row in rows.to_dict("records"):
-            numbers = [escape(cell_of(row, metric).text()) for metric in comparison.metrics(split)]
+            numbers = [escape(cell_of(row, metric).text()) for metric in comparison.columns(split)]
             grid.add_row(escape(row["run"]), *numbers, _size(row["Size"]))
     if chance := chance_cells(comparison, split):
         grid.add_row(CHANCE, *(cell.text() for cell in chance), style="dim")

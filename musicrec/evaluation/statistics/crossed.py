@@ -81,11 +81,15 @@ class Crossed:
         most = float(t.sf(standard, max(self.seeds - 1, 1)))
         if self.seeds < 2 or self.seed_share == 0 or not 0 < least < most:
             return least
-        if self.quantile(most) >= standard or self.quantile(least) <= standard:  # equal but for rounding
-            return most if self.quantile(most) >= standard else least
-        # On a logarithmic scale, as p values may be tiny.
-        ends = np.log(least), np.log(most)
-        return float(np.exp(brentq(lambda log_p: self.quantile(np.exp(log_p)) - standard, *ends)))
+
+        def room(log_p: float) -> float:
+            return self.quantile(float(np.exp(log_p))) - standard
+
+        # On a logarithmic scale, as p values may be tiny; at its ends rounding decides.
+        ends = float(np.log(least)), float(np.log(most))
+        if room(ends[0]) <= 0:
+            return least
+        return most if room(ends[1]) >= 0 else float(np.exp(brentq(room, *ends)))
 
 
 def crossed(values: np.ndarray) -> Crossed:

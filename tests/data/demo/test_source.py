@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from hydra.utils import instantiate
 
 from musicrec.audio.library import scan
 from musicrec.data.demo.source import DemoSource
 from musicrec.data.prepare import prepare
 from musicrec.errors import MusicrecError
+from musicrec.options import construct, make
 from musicrec.workspace import TrackIndex, Workspace
 
 
 def _small(**options: Any) -> DemoSource:
     settings: dict[str, Any] = {"tracks_per_style": 1, "listeners": 20, "new_tracks": 0.0, **options}
-    return DemoSource(**settings)
+    return construct(DemoSource, settings, "data")
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_a_broken_identity_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_default_configuration_makes_more_than_800_tracks_and_about_a_thousand_listeners(compose: Any) -> None:
-    source = instantiate(compose().data)
+    source = make(compose().data, "data")
     assert isinstance(source, DemoSource)
     assert len(source._plan()) >= 800
     assert source.listeners >= 1000

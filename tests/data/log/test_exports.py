@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from musicrec.data.log.formats import LogColumns
+from musicrec.data.log.formats import LogColumns, LogSettings
 from musicrec.data.log.read import open_log
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 from tests.data.log.test_formats import read, written
+from tests.data.made_log import flat
 
 AUTO = LogColumns("user_id", "track_id", "timestamp", format="auto")
 AT = 1577836800
@@ -136,7 +137,7 @@ def test_spotify_archive_and_short_plays(tmp_path: Path, caplog: pytest.LogCaptu
     rows, bad = read(path, LogColumns("user_id", "track_id", "timestamp", format="spotify", min_played_seconds=30))
     assert [row[2] for row in rows] == [DAY, NEXT] and not bad
     caplog.set_level(logging.INFO)
-    source = DataSource("x", plays=path, min_played_seconds=30, split="leave_one_out")
+    source = flat(DataSource, plays=path, min_played_seconds=30, split="leave_one_out")
     with pytest.raises(MusicrecError, match="split is empty"):
         prepare(source, Workspace(tmp_path / "w"))
     assert "1 entries left out: podcasts, videos and audiobooks" in caplog.text
@@ -161,7 +162,7 @@ def test_bad_rows_of_several_files_name_theirs(tmp_path: Path) -> None:
         rows = [f"{user},{(user + day) % 3},2020-01-0{day}\n" for user in range(3) for day in range(1, 4)]
         written(tmp_path, header + f"{name},1,later\n" + "".join(rows), f"{name}.csv")
     workspace = Workspace(tmp_path / "w")
-    report = prepare(DataSource("x", plays=[tmp_path / "a.csv", tmp_path / "b.csv"], split="leave_one_out"), workspace)
+    report = prepare(flat(DataSource, plays=[tmp_path / "a.csv", tmp_path / "b.csv"], split="leave_one_out"), workspace)
     assert report.plays.rows == 18
     lines = (workspace.data_dir / "rejected_rows.csv").read_text().splitlines()
     assert lines[0] == "line,reason,text,file"
@@ -249,8 +250,9 @@ def test_columns_without_a_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a" * 900_000, "a," * 400_000, '{"a": ' + "1" * 900_000, "x\ty\n" * 200_000])
 def test_an_error_never_echoes_the_file(tmp_path: Path, text: str) -> None:
-    source = DataSource("x", plays=written(tmp_path, text))
-    for source.format in ("auto", "lastfm", "ratings", "table", "spotify"):
+    source = flat(DataSource, plays=written(tmp_path, text))
+    for name in ("auto", "lastfm", "ratings", "table", "spotify"):
+        source.log = LogSettings(name)
         with pytest.raises(MusicrecError) as caught:
             prepare(source, Workspace(tmp_path / "w"))
         assert len(str(caught.value)) < 1500

@@ -15,7 +15,7 @@ from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
-from tests.data.made_log import some_log
+from tests.data.made_log import flat, some_log
 
 AUTO = LogColumns("user_id", "track_id", "timestamp", format="auto")
 
@@ -162,7 +162,10 @@ def test_own_scrobbles_and_a_folder_of_music(tmp_path: Path) -> None:
     text += "Air,Moon Safari,La femme d’argent,10 May 2018 10:24\n"
     text += "Air,,Sexy Boy,10 May 2018 10:29\nBjörk,Post,Isobel,01 Mar 2018 10:24\n"
     workspace = Workspace(tmp_path / "workspace")
-    report = prepare(DataSource("mine", tmp_path / "music", written(tmp_path, text), split="hot_cold"), workspace)
+    report = prepare(
+        flat(DataSource, "mine", audio_dir=tmp_path / "music", plays=written(tmp_path, text), split="hot_cold"),
+        workspace,
+    )
     assert (report.plays.unknown_tracks, report.plays.unknown_plays) == (1, 1)
     assert report.unknown_tracks is not None
     assert report.unknown_tracks.read_text() == "trackid,plays\nAir - Sexy Boy,1\n"
@@ -184,7 +187,7 @@ def test_swapped_columns(tmp_path: Path, lines: list[str], message: str) -> None
     workspace = Workspace(tmp_path / "workspace")
     TrackIndex(list("abc")).save(workspace.track_index)
     with pytest.raises(MusicrecError, match=message) as caught:
-        prepare(DataSource("x", plays=some_log(tmp_path / "log.tsv", lines)), workspace)
+        prepare(flat(DataSource, plays=some_log(tmp_path / "log.tsv", lines)), workspace)
     assert "\n" not in str(caught.value)
     assert not workspace.plays.exists()
 
@@ -193,7 +196,7 @@ def test_ids_that_differ_in_case_are_reported(tmp_path: Path, caplog: pytest.Log
     played = {"1": "abcA", "2": "Aabc"}
     lines = [f"{user} {track} 2019-03-0{day}" for user in played for day, track in enumerate(played[user], start=1)]
     path = some_log(tmp_path / "log.tsv", lines)
-    prepare(DataSource("x", plays=path, split="leave_one_out"), Workspace(tmp_path / "w"))
+    prepare(flat(DataSource, plays=path, split="leave_one_out"), Workspace(tmp_path / "w"))
     assert "1 track ids differ from another one only in letter case ('A' and 'a')" in caplog.text
 
 
@@ -210,7 +213,7 @@ def test_truncated_bz2_leaves_the_workspace_as_it_was(tmp_path: Path) -> None:
     path = some_log(tmp_path / "log.tsv", lines)
     path.write_bytes(bz2.compress(path.read_bytes())[:-7])
     with pytest.raises(MusicrecError, match="truncated or corrupt"):
-        prepare(DataSource("x", plays=path), Workspace(tmp_path / "w"))
+        prepare(flat(DataSource, plays=path), Workspace(tmp_path / "w"))
     assert not [path for path in (tmp_path / "w").rglob("*") if path.is_file()]
 
 
@@ -243,7 +246,7 @@ def test_a_table_is_not_taken_for_sequences(tmp_path: Path) -> None:
 
 def test_sequences_leave_one_out(tmp_path: Path) -> None:
     log = written(tmp_path, "1 10 11 12 13\n2 11 10\n3 13 12 11\n")
-    source = DataSource("some", plays=log, format="sequences", split="leave_one_out")
+    source = flat(DataSource, "some", plays=log, format="sequences", split="leave_one_out")
     workspace = Workspace(tmp_path / "workspace")
     prepare(source, workspace)
     tracks = TrackIndex.load(workspace.track_index)

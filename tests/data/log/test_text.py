@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from musicrec.data.log import read as log_reader
+from musicrec.data.log.formats import LogSettings
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 from tests.data.log.test_formats import read, written
+from tests.data.made_log import flat
 
 ENDS = {
     "line feeds": ["\n"],
@@ -71,12 +73,12 @@ def test_byte_order_marks(tmp_path: Path, encoding: str, pack: Callable[[bytes],
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16-le", "cp437", "mac-roman"])
 def test_other_encodings_are_read_when_named_and_refused_otherwise(tmp_path: Path, encoding: str) -> None:
     path = written(tmp_path, table("\t", "", ["\n"], "\n").encode(encoding))
-    source = DataSource("x", plays=path, split="leave_one_out", encoding=encoding)
+    source = flat(DataSource, plays=path, split="leave_one_out", encoding=encoding)
     workspace = Workspace(tmp_path / "w")
     with pytest.raises(MusicrecError, match="split is empty"):
         prepare(source, workspace)
     assert workspace.plays.is_file()
-    source.encoding = "auto"
+    source.log = LogSettings()
     with pytest.raises(
         MusicrecError, match=r"(line 2: not UTF-8, as 9 rows in all|first line .* not text).*data.encoding="
     ):
@@ -87,7 +89,7 @@ def test_bad_encodings(tmp_path: Path) -> None:
     path = written(
         tmp_path, b"\xff\xfe" + "user_id\ttrack_id\ttimestamp\n1\ta\t2020-01-01\n".encode("utf-16-le") + b"x"
     )
-    source = DataSource("x", plays=path)
+    source = flat(DataSource, plays=path)
     messages = {
         "auto": "line 3: the text is not utf-16",
         "klingon": "data.encoding=klingon is invalid",
@@ -95,7 +97,7 @@ def test_bad_encodings(tmp_path: Path) -> None:
         "utf-8": "not UTF-8",
     }
     for encoding, message in messages.items():
-        source.encoding = encoding
+        source.log = LogSettings(encoding=encoding)
         with pytest.raises(MusicrecError, match=message) as caught:
             prepare(source, Workspace(tmp_path / "w"))
         assert "\n" not in str(caught.value)
@@ -137,6 +139,6 @@ def bomb(tmp_path: Path, kind: str) -> Path:
 def test_bombs_are_refused(tmp_path: Path, kind: str) -> None:
     start = time.process_time()
     with pytest.raises(MusicrecError, match="longer than 1 MiB|has no plays") as caught:
-        prepare(DataSource("x", plays=bomb(tmp_path, kind)), Workspace(tmp_path / "w"))
+        prepare(flat(DataSource, plays=bomb(tmp_path, kind)), Workspace(tmp_path / "w"))
     assert len(str(caught.value)) < 1000
     assert time.process_time() - start < 60

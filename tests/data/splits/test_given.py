@@ -14,6 +14,7 @@ from musicrec.data.source import DataSource
 from musicrec.data.split_source import SplitFilesSource
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
+from tests.data.made_log import flat
 
 # (user, track, split): user 2 hears track 10 again in test, user 9 is not in train.
 ROWS = [(1, 10, 0), (1, 9, 0), (2, 10, 0), (2, 10, 0), (1, 2, 1), (2, 10, 2), (9, 9, 2), (1, 100, 2)]
@@ -34,7 +35,7 @@ def written(path: Path, header: str, rows: Sequence[tuple[object, ...]], separat
 
 def by_column(path: Path, **options: Any) -> DataSource:
     settings = {"split": "column", "split_column": "x_label", "split_values": VALUES, **AUTO, **options}
-    return SplitFilesSource("given", plays=str(path), **settings)
+    return flat(SplitFilesSource, "given", plays=str(path), **settings)
 
 
 def pairs(workspace: Workspace, name: str) -> list[tuple[object, str, int]]:
@@ -77,11 +78,11 @@ def test_a_file_per_split(tmp_path: Path, workspace: Workspace) -> None:
             frame.to_csv(tmp_path / f"{name}.csv", index=False)
     files = {"train": "train.csv", "val": "val.parquet", "test": "test.csv"}
     paths: dict[str, Any] = {name: str(tmp_path / file) for name, file in files.items()}
-    prepare(SplitFilesSource("given", **paths, **AUTO), workspace)
+    prepare(flat(SplitFilesSource, "given", **paths, **AUTO), workspace)
     assert pairs(workspace, "train") == [(1, "9", 1), (1, "10", 1), (2, "10", 2)]
     assert pairs(workspace, "test") == [(1, "100", 1), (2, "10", 1), (9, "9", 1)]
     assert pd.read_parquet(workspace.split("train")).timestamp.dt.day.tolist() == [2, 1, 3]
-    without_val = SplitFilesSource("given", train=paths["train"], test=paths["test"], **AUTO)
+    without_val = flat(SplitFilesSource, "given", train=paths["train"], test=paths["test"], **AUTO)
     assert not is_prepared(without_val, workspace)
     prepare(without_val, workspace)
     assert pairs(workspace, "val") == []
@@ -127,7 +128,7 @@ def test_another_split_removes_the_list_of_odd_pairs(tmp_path: Path, workspace: 
     path = written(tmp_path / "log.tsv", "user_id\ttrack_id\ttimestamp\tfold", lines)
     prepare(by_column(path, split_column="fold", split_values=None), workspace)
     assert (workspace.data_dir / "odd_pairs.csv").exists()
-    prepare(DataSource("given", plays=path, split="leave_one_out"), workspace)
+    prepare(flat(DataSource, "given", plays=path, split="leave_one_out"), workspace)
     assert not (workspace.data_dir / "odd_pairs.csv").exists()
     assert not (pd.read_parquet(workspace.plays).columns == "split").any()
 
@@ -136,7 +137,7 @@ def test_bad_rows_name_the_file_of_their_split(tmp_path: Path, workspace: Worksp
     train = [written(tmp_path / f"train{part}.tsv", "uid\titem", [(1, part), (2, part)]) for part in (1, 2)]
     test = tmp_path / "test.tsv"
     test.write_text("uid\titem\n1\t\n2\t3\n", encoding="utf-8")
-    source = SplitFilesSource("given", train=train, test=test, **AUTO)
+    source = flat(SplitFilesSource, "given", train=train, test=test, **AUTO)
     assert prepare(source, workspace).plays.bad_rows == 1
     assert pairs(workspace, "train") == [(1, "1", 1), (1, "2", 1), (2, "1", 1), (2, "2", 1)]
     assert pairs(workspace, "test") == [(2, "3", 1)]
@@ -153,7 +154,7 @@ def test_files_of_one_split_all_have_times_or_none(tmp_path: Path, workspace: Wo
     timeless = tmp_path / "b.csv"
     timeless.write_text("uid,item\n1,3\n", encoding="utf-8")
     with pytest.raises(MusicrecError, match=r"b\.csv has no times, unlike .*a\.csv"):
-        prepare(SplitFilesSource("given", train=[timed, timeless], test=timed, **AUTO), workspace)
+        prepare(flat(SplitFilesSource, "given", train=[timed, timeless], test=timed, **AUTO), workspace)
 
 
 def test_exports_have_no_column_of_splits(tmp_path: Path, workspace: Workspace) -> None:
@@ -165,7 +166,7 @@ def test_exports_have_no_column_of_splits(tmp_path: Path, workspace: Workspace) 
 
 def test_a_source_without_files_per_split(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(MusicrecError, match="data.split=files needs a file of each split: data=split_files"):
-        prepare(DataSource("mine", plays=tmp_path / "log.csv", split="files"), workspace)
+        prepare(flat(DataSource, "mine", plays=tmp_path / "log.csv", split="files"), workspace)
 
 
 def test_a_split_without_rows(tmp_path: Path, workspace: Workspace) -> None:
