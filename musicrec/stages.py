@@ -83,7 +83,7 @@ def train(cfg: DictConfig) -> float | None:
                 f"python prepare.py data={source.name} data.plays=FILE"
             )
         tracks = TrackIndex.load(workspace.track_index)
-        data = SplitData.load(workspace, tracks, source.splits.candidates)
+        data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
     return train_run(cfg, workspace, tracks, data, embedding, companion)
 
 
@@ -116,6 +116,8 @@ def evaluate(cfg: DictConfig) -> None:
         Cutoffs.of(cfg.eval.k),
         bootstrap=int(cfg.eval.bootstrap),
         diversity=cfg.eval.diversity,
+        repeat=cfg.eval.repeat,
+        pooled=bool(cfg.eval.pooled_ndcg),
         groups=list(groups) if isinstance(groups, ListConfig) else groups,
         users=None if users is None else read_users(users),
     )

@@ -29,7 +29,7 @@ def as_prepared(source: DataSource, workspace: Workspace, stated: Collection[str
     """
     recorded = _recorded(workspace)
     wanted = {
-        **source.splits.recorded(),
+        **vars(source.splits),
         **vars(source.filters),
         **source.log_settings(),
     }
