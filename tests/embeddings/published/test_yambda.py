@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from musicrec.embeddings.yambda import Yambda
+from musicrec.embeddings.published.yambda import Yambda
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
 from tests.data.made_yambda import write_vectors
