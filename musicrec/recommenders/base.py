@@ -44,6 +44,8 @@ class Recommender(nn.Module, ABC):
         title: how tables and plots call it.
         needs: see `Needs`.
         trainable: whether `Trainer.fit` trains it.
+        companion: the option of the group `recommender` that is trained before as a run of its own, with the values
+            under the key of that name in the YAML; it arrives as `inputs.companion`.
         data: the split.
         candidates: (candidates,) sorted track idx of the catalogue: the tracks of train.
         cold: (cold,) sorted track idx that may be recommended although nobody played them in train. They are not in the
@@ -61,6 +63,7 @@ class Recommender(nn.Module, ABC):
     title: ClassVar[str] = ""
     needs: ClassVar[Needs] = "audio"
     trainable: ClassVar[bool] = False
+    companion: ClassVar[str | None] = None
 
     def __init__(self, inputs: Inputs):
         super().__init__()
@@ -157,7 +160,9 @@ class Recommender(nn.Module, ABC):
     def recommend(
         self, users: np.ndarray, k: int, history: Interactions | None = None, retriever: TopK[Any] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the k best unseen tracks of each user, best first; equal scores by lower track idx.
+        """Returns the k best tracks of each user, best first; equal scores by lower track idx.
+
+        Tracks in the history are left out, unless `data.repeat` lets them be recommended again.
 
         Args:
             users: (n,) indices in user_ids.
@@ -172,7 +177,7 @@ class Recommender(nn.Module, ABC):
         users = np.asarray(users, dtype=np.int64)
         offsets = history.offsets
         known = np.diff(offsets)[users] > 0
-        seen = Seen(offsets, history.items).of(users)
+        seen = Seen.nothing(len(users)) if self.data.repeat else Seen(offsets, history.items).of(users)
         with self.inference():
             top_k = self.retriever(history) if retriever is None else retriever
             return top_k(self._queries(users, known, history), known, seen, k)
