@@ -11,7 +11,7 @@ from musicrec.audio.library import scan
 from musicrec.config import option
 from musicrec.data.source import DataSource
 from musicrec.embeddings.base import TextSearch
-from musicrec.embeddings.configure import make_embedding
+from musicrec.embeddings.configure import make_embedding, with_checkpoint
 from musicrec.embeddings.tables import store
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
@@ -43,7 +43,7 @@ def show_user(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> 
 
 def show_tracks_like_text(cfg: DictConfig, workspace: Workspace) -> None:
     """Shows the tracks nearest to a description, with the files to play where there is audio."""
-    embedding = make_embedding(cfg.embedding)
+    embedding = make_embedding(with_checkpoint(cfg))
     if not isinstance(embedding, TextSearch):
         options = option("embedding", str(cfg.inspect.text_embedding))
         if not options:

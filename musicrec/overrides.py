@@ -118,12 +118,12 @@ def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) ->
     try:
         override = parser.parse_override(word)
     except HydraException:
-        if plain_key in TEXT_KEYS:
+        if _is_text_key(plain_key):
             return literal
         raise MusicrecError(
             f"{word!r} has characters that mean something in Hydra's grammar; write it as: {shlex.quote(literal)}"
         ) from None
-    if plain_key in TEXT_KEYS and not _is_text(override, multirun):
+    if _is_text_key(plain_key) and not _is_text(override, multirun):
         return literal
     if override.is_sweep_override() and not multirun:
         raise MusicrecError(
@@ -131,6 +131,11 @@ def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) ->
             f"as a list: {shlex.quote(f'{key}=[{value}]')}"
         )
     return word
+
+
+def _is_text_key(key: str) -> bool:
+    """Returns whether the values of a key are text whatever they look like."""
+    return key in TEXT_KEYS or key.startswith("checkpoints.")
 
 
 def _is_text(override: Override, multirun: bool) -> bool:
