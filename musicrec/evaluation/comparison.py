@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import TRACK, USER
-from musicrec.data.artists import load_artists
+from musicrec.data.artists import TrackArtists, load_artists
 from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.cutoffs import Cutoffs
@@ -20,6 +20,8 @@ from musicrec.evaluation.groups.users import wanted_groups
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
+from musicrec.evaluation.protocols.pooled import pooled_column, pooled_ndcg
+from musicrec.evaluation.protocols.repeats import with_one_protocol
 from musicrec.evaluation.results import (
     Scores,
     deciding_scores,
@@ -93,6 +95,11 @@ class Comparison:
         """Returns the five column names of a split (the main one), NDCG last."""
         return metric_columns(self.k.at(split or self.splits[0]))
 
+    def columns(self, split: str | None = None) -> list[str]:
+        """Returns the columns that a table of a split shows: its metrics and, if asked for, the pooled NDCG."""
+        pooled = pooled_column(self.k.at(split or self.splits[0]))
+        return [*self.metrics(split), *([pooled] if pooled in self.results else [])]
+
     def ndcg(self, split: str | None = None) -> str:
         """Returns the column that decides what is better on a split (the main one)."""
         return self.k.ndcg(split or self.splits[0])
@@ -159,6 +166,8 @@ def compare(
     diversity: str | None = None,
     groups: object = "auto",
     users: pd.DataFrame | None = None,
+    repeat: bool | None = None,
+    pooled: bool = False,
 ) -> Comparison:
     """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
@@ -172,23 +181,25 @@ def compare(
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
         groups: `eval.groups`: auto, names of groupings, or None (`wanted_groups`).
         users: what `read_users` returned.
+        repeat: whether tracks that a user has played count as hits, see `with_one_protocol`.
+        pooled: whether results and tables also have `pooled_ndcg`.
 
     Raises:
         MusicrecError: no test data, or nothing in preds/ that can be scored.
     """
-    truth, cutoffs = load_truth(workspace), Cutoffs.of(k)
+    found, repeats = with_one_protocol(find_runs(workspace), repeat)
+    truth, cutoffs = load_truth(workspace, repeats), Cutoffs.of(k)
     cutoffs.check(truth)
     wanted_groups(groups, users)
-    found = find_runs(workspace)
-    catalogue = Catalogue.load(workspace, truth, found)
+    catalogue = Catalogue.load(workspace, truth, found, repeats)
     artists = _artists(workspace, truth, catalogue)
-    beyond = BeyondAccuracy(workspace, diversity, artists) if catalogue else None
+    beyond = BeyondAccuracy(workspace, diversity, artists.first if artists else None) if catalogue else None
     scores: dict[str, Scores] = {}
     rows: list[dict[str, object]] = []
     warnings = list(found.skipped)
     for run in found:
         try:
-            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap)
+            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap, pooled)
         except DiskError:
             raise
         except Exception as error:  # files of any program, which must not stop the evaluation of the others
@@ -228,8 +239,10 @@ def compare(
     return comparison
 
 
-def _artists(workspace: Workspace, truth: Mapping[str, pd.DataFrame], catalogue: Catalogue | None) -> np.ndarray | None:
-    """Returns (tracks,) the number of each track's artist; None if artists are not known."""
+def _artists(
+    workspace: Workspace, truth: Mapping[str, pd.DataFrame], catalogue: Catalogue | None
+) -> TrackArtists | None:
+    """Returns the artists of each track; None if they are not known."""
     if catalogue is None:
         return None
     tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
@@ -242,7 +255,7 @@ def _artist_table(
     truth: Mapping[str, pd.DataFrame],
     splits: Sequence[str],
     catalogue: Catalogue | None,
-    artists: np.ndarray | None,
+    artists: TrackArtists | None,
     cutoffs: Cutoffs,
 ) -> pd.DataFrame:
     """Returns the metrics of the shown runs by whether the user knows the artist; empty if artists are not known."""
@@ -265,6 +278,7 @@ def _score(
     beyond: BeyondAccuracy | None,
     cutoffs: Cutoffs,
     bootstrap: int,
+    pooled: bool,
 ) -> tuple[Scores, list[dict[str, object]]]:
     """Returns a run's scores and its rows of results, one per test split; writes its metrics files."""
     predictions = run.predictions()
@@ -275,11 +289,14 @@ def _score(
     for split in (split for split in scores if split != VAL):
         row = result_row(run, split, scores, cutoffs, bootstrap)
         lists = split_rows(predictions, split)
-        if beyond is not None and catalogue is not None and lists is not None:
-            k = cutoffs.at(split)
-            row |= beyond.measure(ranked_lists(truth[split], lists, k), k, catalogue.candidates(split))
+        k = cutoffs.at(split)
+        ranked = None if lists is None else ranked_lists(truth[split], lists, k)
+        if pooled and ranked is not None:
+            row[pooled_column(k)] = pooled_ndcg(truth[split], ranked, k)
+        if beyond is not None and catalogue is not None and ranked is not None:
+            row |= beyond.measure(ranked, k, catalogue.candidates(split))
         if lists is not None and len(lists):
-            _warn_of_short_lists(run, split, lists, cutoffs.at(split), catalogue)
+            _warn_of_short_lists(run, split, lists, k, catalogue)
         rows.append(row)
     return scores, rows
 
@@ -314,7 +331,9 @@ def _tables(
                 rows = pd.concat([rows, bar_rows(results, table, split)]).sort_values(
                     cutoffs.ndcg(split), ascending=False, kind="stable"
                 )
-                columns = rows.set_index("row")[[*metric_columns(cutoffs.at(split)), "Size"]]
+                k = cutoffs.at(split)
+                extra = [column for column in (pooled_column(k),) if column in rows]
+                columns = rows.set_index("row")[[*metric_columns(k), *extra, "Size"]]
                 tables[_stem(table, split, splits)] = columns.rename_axis("embedding")
     return tables
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from musicrec.data.log.conditions import Condition
 from musicrec.errors import demand
 
 AUTO = "auto"
@@ -109,6 +110,7 @@ class LogColumns:
         encoding: of the text; `auto` = UTF-8, or what a byte order mark says.
         min_played_seconds: shorter plays are left out, where the log says how long they were.
         label: column that says to which split a row belongs; None: there is none.
+        conditions: which rows count, for Parquet files; text has none.
 
     In tables, `auto` for user, track or timestamp is the default name or a usual other one; if none is there,
     `timestamp` is None.
@@ -123,6 +125,7 @@ class LogColumns:
     encoding: str = AUTO
     min_played_seconds: float = 0
     label: str | None = None
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)

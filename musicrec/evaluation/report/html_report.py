@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -25,6 +26,8 @@ from musicrec.evaluation.statistics.bars import sentence
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
+
+_Value = TypeVar("_Value")
 
 _METRICS = {
     "NDCG": "hits near the top count more; 1 = all held-out tracks first; the tables are sorted by it",
@@ -99,9 +102,14 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
 
 
 def _metrics(comparison: Comparison, split: str | None = None) -> list[str]:
-    """Returns the columns with NDCG first: a phone shows two without scrolling."""
-    metrics = comparison.metrics(split)
-    return [metrics[-1], *metrics[:-1]]
+    """Returns the columns with NDCG first."""
+    return _ndcg_first(comparison.metrics(split))
+
+
+def _ndcg_first(values: Sequence[_Value]) -> list[_Value]:
+    """Returns the five metrics with NDCG, and what follows it, first: a phone shows two without scrolling."""
+    before = len(_METRICS) - 1
+    return [*values[before:], *values[:before]]
 
 
 def _k(comparison: Comparison) -> str:
@@ -156,21 +164,21 @@ def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str,
     runs = dict(comparison.shown(table, split)[["row", "run"]].to_numpy())
     names = comparison.row_titles(table, split)
     rows = [
-        [_link(runs[embedding], names[embedding]), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(runs[embedding], names[embedding]), *map(_number, _ndcg_first(row_cells)), GridCell(size)]
         for embedding, row_cells, size in cells(comparison, table, split)
     ]
     bars = comparison.bar_rows(table, split)["run"]
     rows += [
-        [_link(run, name), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(run, name), *map(_number, _ndcg_first(row_cells)), GridCell(size)]
         for run, (name, row_cells, size) in zip(bars, bar_cells(comparison, table, split), strict=True)
     ]
     if chance := chance_cells(comparison, split):
-        rows.append([GridCell(CHANCE), *map(_number, [chance[-1], *chance[:-1]]), GridCell("")])
+        rows.append([GridCell(CHANCE), *map(_number, _ndcg_first(chance)), GridCell("")])
     title = comparison.titles[table]
     return Section(
         stem,
         title if len(comparison.splits) == 1 else f"{title} · {split}",
-        Grid(["embedding", *_metrics(comparison, split), "Size"], rows),
+        Grid(["embedding", *_ndcg_first(comparison.columns(split)), "Size"], rows),
         note=legend(bar=len(bars) > 0),
         images=_images(plots, [f"{kind}_{stem}" for kind in ("bars", "pairs", "ranks")]),
     )
@@ -319,7 +327,7 @@ def _numbers(comparison: Comparison, row: Mapping[Hashable, float], split: str |
 def _number(cell: Cell) -> GridCell:
     """Returns the cell of a mean with its interval and marks."""
     conf = "" if pd.isna(cell.conf) else f"{cell.conf:.4f}"
-    return GridCell(f"{cell.mean:.4f}", conf, best=cell.best, worse=cell.worse)
+    return GridCell("" if pd.isna(cell.mean) else f"{cell.mean:.4f}", conf, best=cell.best, worse=cell.worse)
 
 
 def _link(run: str, text: str) -> GridCell:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -39,13 +40,15 @@ class Cell:
     worse: bool = False
 
     def text(self, digits: int = 4) -> str:
-        """Returns `0.1234 ± 0.0012`; without the interval where there is none."""
+        """Returns `0.1234 ± 0.0012`; without the interval where there is none; empty for an unknown mean."""
+        if pd.isna(self.mean):
+            return ""
         return f"{self.mean:.{digits}f}" + ("" if pd.isna(self.conf) else f" ± {self.conf:.{digits}f}")
 
 
 def cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
-    """Yields (name, the five cells, Size) of each row of a table, the best NDCG first."""
-    rows, metrics = comparison.shown(table, split), comparison.metrics(split)
+    """Yields (name, the cells, Size) of each row of a table, the best NDCG first."""
+    rows, metrics = comparison.shown(table, split), comparison.columns(split)
     best = rows[metrics].max()
     worse = {
         metric: worse_than_best(rows.set_index("row")[metric], comparison.pairs(table, split, metric))
@@ -53,7 +56,7 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
     }
     for row in rows.to_dict("records"):
         row_cells = [
-            Cell(row[metric], row[f"{metric} conf"], row[metric] == best[metric], row["row"] in worse[metric])
+            _cell(row, metric, best=row[metric] == best[metric], worse=row["row"] in worse[metric])
             for metric in metrics
         ]
         yield str(row["row"]), row_cells, _size(row["Size"])
@@ -62,15 +65,15 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
 def bar_cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields what `cells` does of the recommenders without audio, the best on val first; without marks."""
     for row in comparison.bar_rows(table, split).to_dict("records"):
-        row_cells = [Cell(row[metric], row[f"{metric} conf"]) for metric in comparison.metrics(split)]
+        row_cells = [_cell(row, metric) for metric in comparison.columns(split)]
         yield f"{comparison.title(row['run'])} (no audio)", row_cells, _size(row["Size"])
 
 
 def chance_cells(comparison: Comparison, split: str | None = None) -> list[Cell]:
-    """Returns the five cells of the chance level of a split; [] where it is not known."""
+    """Returns the cells of the chance level of a split; [] where it is not known."""
     split = split or comparison.splits[0]
     level = comparison.chance.get(split, {})
-    return [Cell(level[metric], float("nan")) for metric in comparison.metrics(split)] if level else []
+    return [_cell(level, metric) for metric in comparison.columns(split)] if level else []
 
 
 def legend(bar: bool = False) -> str:
@@ -84,7 +87,7 @@ def legend(bar: bool = False) -> str:
 
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
     """Returns a table in GitHub's Markdown, best in bold, ‡ for significantly worse than the best."""
-    header = ["embedding", *comparison.metrics(split), "Size"]
+    header = ["embedding", *comparison.columns(split), "Size"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = [
@@ -99,7 +102,7 @@ def markdown(comparison: Comparison, table: str, split: str | None = None) -> st
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
     r"""Returns a table for LaTeX with booktabs, best in bold, $^\ddagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
-    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics(split), "Size"))
+    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.columns(split), "Size"))
     lines = []
     for embedding, row_cells, size in _all_cells(comparison, table, split):
         numbers = []
@@ -120,7 +123,7 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
   \centering
   \caption{{{caption}}}
   \label{{{label}}}
-\begin{{tabular}}{{l{"r" * (len(comparison.metrics(split)) + 1)}}}
+\begin{{tabular}}{{l{"r" * (len(comparison.columns(split)) + 1)}}}
 \toprule
 {header} \\
 \midrule
@@ -148,6 +151,8 @@ def print_comparison(comparison: Comparison) -> None:
         for table in (*comparison.titles, None):
             if len(comparison.shown(table, split)):
                 console.print(_terminal_table(comparison, table, split))
+    if len(comparison.artists):
+        console.print(_artist_table(comparison))
     for line in control_lines(comparison):
         console.print(escape(line), highlight=False)
     kept = len(comparison.runs)
@@ -173,6 +178,22 @@ def control_lines(comparison: Comparison) -> Iterator[str]:
         )
 
 
+def _artist_table(comparison: Comparison) -> Table:
+    """Returns the metrics apart for tracks of artists that the user knows and for those of new ones."""
+    grid = Table(title="held-out tracks of artists that the user knows from train, and of new ones")
+    grid.title_justify = "left"
+    for name in ("run", "split", "artist"):
+        grid.add_column(name, no_wrap=True)
+    metrics = [metric.partition("@")[0] for metric in comparison.metrics()]
+    for name in ("users", "k", *metrics):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for row in comparison.artists.to_dict("records"):
+        numbers = [f"{row[metric]:.4f}" for metric in comparison.metrics(row["split"])]
+        named = [escape(str(row[name])) for name in ("run", "split", "artist")]
+        grid.add_row(*named, str(row["users"]), str(comparison.k.at(row["split"])), *numbers)
+    return grid
+
+
 def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Table:
     """Returns a table for rich; None: the runs of no table."""
     rows = comparison.shown(table, split)
@@ -180,7 +201,7 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
     grid = Table(title=f"{table or 'other runs'} · {split}, {users} users, mean ± 95 % interval")
     grid.title_justify = "left"
     grid.add_column("embedding" if table else "run", no_wrap=True)
-    for metric in comparison.metrics(split):
+    for metric in comparison.columns(split):
         grid.add_column(metric, justify="right", no_wrap=True)
     grid.add_column("Size", justify="right")
     if table:
@@ -189,7 +210,7 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
             grid.add_row(escape(embedding), *numbers, size)
     else:
         for row in rows.to_dict("records"):
-            numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics(split)]
+            numbers = [_cell(row, metric).text() for metric in comparison.columns(split)]
             grid.add_row(escape(row["run"]), *numbers, _size(row["Size"]))
     if chance := chance_cells(comparison, split):
         grid.add_row(CHANCE, *(cell.text() for cell in chance), "", style="dim")
@@ -205,6 +226,12 @@ def _all_cells(comparison: Comparison, table: str, split: str | None) -> Iterato
     titles = comparison.row_titles(table, split)
     embeddings = ((titles[name], row_cells, size) for name, row_cells, size in cells(comparison, table, split))
     return chain(embeddings, bar_cells(comparison, table, split))
+
+
+def _cell(row: Mapping[Any, Any], metric: str, *, best: bool = False, worse: bool = False) -> Cell:
+    """Returns the cell of a row of results, or of chance levels, which know neither intervals nor the pooled NDCG."""
+    unknown = float("nan")
+    return Cell(row.get(metric, unknown), row.get(f"{metric} conf", unknown), best, worse)
 
 
 def _size(size: object) -> str:
