@@ -97,6 +97,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
+    from musicrec.evaluation.statistics.equivalence import check_margin
     from musicrec.tracking.wandb_summary import log_comparison
 
     workspace = _workspace(cfg)
@@ -116,6 +117,7 @@ def evaluate(cfg: DictConfig) -> None:
         Cutoffs.of(cfg.eval.k),
         bootstrap=int(cfg.eval.bootstrap),
         diversity=cfg.eval.diversity,
+        margin=check_margin(cfg.eval.margin),
         repeat=cfg.eval.repeat,
         pooled=bool(cfg.eval.pooled_ndcg),
         groups=list(groups) if isinstance(groups, ListConfig) else groups,

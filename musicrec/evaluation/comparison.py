@@ -29,13 +29,17 @@ from musicrec.evaluation.results import (
     results_frame,
     shown_rows,
     table_order,
+    tried_settings,
     user_scores,
 )
 from musicrec.evaluation.runs import Run, find_runs
 from musicrec.evaluation.scoring import score_run, split_rows
 from musicrec.evaluation.statistics.bars import against_bar, bar_rows
+from musicrec.evaluation.statistics.budgets import unequal_budgets
 from musicrec.evaluation.statistics.controls import controls, no_better
-from musicrec.evaluation.statistics.seed_means import seed_means
+from musicrec.evaluation.statistics.equivalence import MARGIN
+from musicrec.evaluation.statistics.seed_means import seed_means, setting
+from musicrec.evaluation.statistics.seed_pairs import seed_pairs
 from musicrec.evaluation.statistics.significance import pairwise
 from musicrec.evaluation.truth import VAL, load_truth
 from musicrec.files import atomic_path
@@ -70,8 +74,11 @@ class Comparison:
         controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         artists: one row per run shown, test split and group of artists (`artist_table`); empty without artists.
         groups: metrics and tests in groups of users and popularity bins (`group_table`).
+        seed_pairs: one row per pair of rows of a table of which one has several seeds, test split and metric
+            (`seed_pairs.seed_pairs`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
-        warnings: one line per file that was skipped.
+        margin: share of the better mean below which a difference does not matter.
+        warnings: one line per file that was skipped, and per comparison that is not fair.
     """
 
     k: Cutoffs
@@ -88,6 +95,8 @@ class Comparison:
     controls: pd.DataFrame
     artists: pd.DataFrame
     groups: GroupTable
+    seed_pairs: pd.DataFrame
+    margin: float = MARGIN
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -164,6 +173,7 @@ def compare(
     *,
     bootstrap: int = 0,
     diversity: str | None = None,
+    margin: float = MARGIN,
     groups: object = "auto",
     users: pd.DataFrame | None = None,
     repeat: bool | None = None,
@@ -179,6 +189,7 @@ def compare(
         k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples for the intervals; 0 = Student's t.
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
+        margin: share of the better mean below which a difference does not matter.
         groups: `eval.groups`: auto, names of groupings, or None (`wanted_groups`).
         users: what `read_users` returned.
         repeat: whether tracks that a user has played count as hits, see `with_one_protocol`.
@@ -216,22 +227,29 @@ def compare(
     runs = {run.name: run for run in found if run.name in scores}
     splits = [split for split in truth if split != VAL and any(split in run_scores for run_scores in scores.values())]
     results = results_frame(rows, splits, cutoffs)
+    results["tried"] = tried_settings(results, {name: setting(run) for name, run in runs.items()})
     order = table_order(results.assign(ndcg=deciding_scores(results, cutoffs)), splits, "ndcg")
+    titles = {table: found.families.title(table, _recommenders(results, table)) for table in order}
+    for warning in unequal_budgets(results, titles, splits):
+        log.warning(warning)
+        warnings.append(warning)
     comparison = Comparison(
         k=cutoffs,
         splits=splits,
         runs=runs,
         scores=scores,
         results=results,
-        titles={table: found.families.title(table, _recommenders(results, table)) for table in order},
+        titles=titles,
         tables=_tables(results, order, splits, cutoffs),
-        significance=_significance(results, order, scores, splits, cutoffs),
-        bars=against_bar(results, order, scores, splits, cutoffs),
-        seeds=seed_means(results, runs, cutoffs.columns(splits)),
+        significance=_significance(results, order, scores, splits, cutoffs, margin),
+        bars=against_bar(results, order, scores, splits, cutoffs, margin),
+        seeds=seed_means(results, runs, cutoffs.columns(splits), scores),
         chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
-        controls=controls(runs, scores),
+        controls=controls(runs, scores, margin),
         artists=_artist_table(results, runs, truth, splits, catalogue, artists, cutoffs),
-        groups=group_table(groups, users, results, order, runs, scores, truth, splits, catalogue, cutoffs),
+        groups=group_table(groups, users, results, order, runs, scores, truth, splits, catalogue, cutoffs, margin),
+        seed_pairs=seed_pairs(results, runs, order, scores, splits, cutoffs, margin),
+        margin=margin,
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -339,7 +357,12 @@ def _tables(
 
 
 def _significance(
-    results: pd.DataFrame, order: Sequence[str], scores: Mapping[str, Scores], splits: Sequence[str], cutoffs: Cutoffs
+    results: pd.DataFrame,
+    order: Sequence[str],
+    scores: Mapping[str, Scores],
+    splits: Sequence[str],
+    cutoffs: Cutoffs,
+    margin: float,
 ) -> pd.DataFrame:
     """Returns the tests of all pairs within each table, split and metric."""
     frames = [pairwise({}).assign(table="", split="", metric="")]
@@ -347,7 +370,7 @@ def _significance(
         for table in order:
             rows = shown_rows(results, table, split)
             for metric in metric_columns(cutoffs.at(split)):
-                pairs = pairwise(user_scores(rows, scores, split, metric))
+                pairs = pairwise(user_scores(rows, scores, split, metric), margin=margin)
                 frames.append(pairs.assign(table=table, split=split, metric=metric))
     # Frames without a pair have no types to keep.
     frame = pd.concat([pairs for pairs in frames if len(pairs)] or frames, ignore_index=True)
@@ -370,6 +393,7 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "controls": comparison.controls,
         "groups": comparison.groups.rows,
         "groups_significance": comparison.groups.tests,
+        "seeds_significance": comparison.seed_pairs,
     }
     for stem, frame in optional.items():
         if len(frame):
