@@ -95,7 +95,7 @@ def _load_part(
     """
     path, names = shown_paths(part.paths), source.splits.names
     start, tally = raw.rows, _Tally(path)
-    with open_log(part.paths, source.log.wanted(source.splits.label), threads) as listening_log:
+    with open_log(part.paths, source.log.wanted(source.splits.label, source.conditions()), threads) as listening_log:
         for batch in listening_log.batches:
             for row in batch.bad:
                 if source.log.on_bad_row == "error":

@@ -76,11 +76,12 @@ class LogSettings:
         """Returns the settings as JSON values."""
         return {**vars(self), "columns": None if self.columns is None else list(self.columns)}
 
-    def wanted(self, label: str | None) -> LogColumns:
+    def wanted(self, label: str | None, conditions: tuple[Condition, ...] = ()) -> LogColumns:
         """Returns the columns to read.
 
         Args:
             label: column that says to which split a row belongs; None: there is none.
+            conditions: which rows count.
         """
         names = None if self.columns is None else tuple(self.columns)
         return LogColumns(
@@ -93,6 +94,7 @@ class LogSettings:
             encoding=self.encoding,
             min_played_seconds=self.min_played_seconds,
             label=label,
+            conditions=conditions,
         )
 
 
