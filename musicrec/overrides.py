@@ -28,6 +28,7 @@ TEXT_KEYS = frozenset(
                 "user_column",
                 "track_column",
                 "timestamp_column",
+                "artist_column",
             )
         ),
     )
