@@ -7,7 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +94,9 @@ def _load_part(
         reject: called with each bad row, and whether it names its file.
         threads: number of parser threads.
     """
-    path = shown_paths(part.paths)
-    names, columns = source.splits.names, source.log.wanted(source.splits.label)
-    start, bad_rows, first_reason = raw.rows, 0, ""
-    formats: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    first_broken, broken = "", 0  # rows that are not UTF-8
-    with open_log(part.paths, columns, threads) as listening_log:
+    path, names = shown_paths(part.paths), source.splits.names
+    start, tally = raw.rows, _Tally(path)
+    with open_log(part.paths, source.log.wanted(source.splits.label, source.conditions()), threads) as listening_log:
         for batch in listening_log.batches:
             for row in batch.bad:
                 if source.log.on_bad_row == "error":
@@ -108,13 +104,8 @@ def _load_part(
                         f"{row.file or path}, line {row.line}: {row.reason}; fix it, or skip such rows with "
                         "data.on_bad_row=skip"
                     )
-                first_reason = first_reason or f"line {row.line}: {row.reason}"
-                if NOT_UTF8 in row.reason:
-                    first_broken, broken = first_broken or f"{row.file or path}, line {row.line}", broken + 1
                 reject(replace(row, file=row.file or path), listening_log.several or several_parts)
-            bad_rows += len(batch.bad)
-            formats += batch.formats
-            left_out += batch.left_out
+            tally.add(batch)
             before = raw.rows
             if len(batch):
                 if raw.rows == start:
@@ -124,27 +115,83 @@ def _load_part(
                 if not listening_log.timed:  # times that keep the order
                     seconds = np.arange(raw.rows, raw.rows + len(batch)).astype("datetime64[s]")
                     batch = replace(batch, timestamps=seconds.astype("datetime64[us]"))
+                if source.log.artist_column is not None and batch.artists is None:
+                    raise MusicrecError(
+                        f"{path} has no column {source.log.artist_column!r} (data.artist_column): only tables with "
+                        "named columns have one; data.artists=FILE names the artists by track id"
+                    )
                 raw.append(placed(batch, part.split, source.splits.split_column, names, path))
             if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")
-            if raw.rows == start and bad_rows >= HOPELESS_ROWS:
+            if raw.rows == start and tally.bad_rows >= HOPELESS_ROWS:
                 break
-            if bad_rows >= 3 * HOPELESS_ROWS and bad_rows > _HOPELESS_SHARE * (raw.rows - start):
-                rows = bad_rows + raw.rows - start
-                raise MusicrecError(f"{bad_rows:,} of the first {rows:,} rows of {path} are bad, {_hint(first_reason)}")
-    if source.log.encoding == AUTO and broken * _BROKEN_SHARE > raw.rows - start:
-        raise MusicrecError(
-            f"{first_broken}: not UTF-8, as {broken:,} rows in all; set "
-            "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
-        )
-    if raw.rows == start:
-        raise MusicrecError(f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason, left_out)}")
-    for what, count in sorted(left_out.items()):
-        log.info("%s: %s entries left out: %s", path, f"{count:,}", what)
-    if len(formats) > 1:
-        mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(formats.items()))
-        log.warning("%s mixes timestamp formats (%s); each was read in its own format", path, mixture)
+            tally.check_share(raw.rows - start)
+    tally.check(raw.rows - start, guessed_encoding=source.log.encoding == AUTO)
+    tally.report()
     return listening_log.by_name
+
+
+@dataclass
+class _Tally:
+    """What was found in a part of a log besides plays.
+
+    Attributes:
+        path: names the part in messages.
+        bad_rows: their number.
+        first_reason: line and fault of the first.
+        formats: number of rows by format of their times.
+        left_out: number of entries that are no plays, by what they are.
+        first_broken: file and line of the first row that is not UTF-8.
+        broken: number of such rows.
+    """
+
+    path: str
+    bad_rows: int = 0
+    first_reason: str = ""
+    formats: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    first_broken: str = ""
+    broken: int = 0
+
+    def add(self, batch: LogBatch) -> None:
+        """Counts what is in a batch."""
+        if batch.bad and not self.first_reason:
+            self.first_reason = f"line {batch.bad[0].line}: {batch.bad[0].reason}"
+        self.bad_rows += len(batch.bad)
+        for row in batch.bad:
+            if NOT_UTF8 in row.reason:
+                self.first_broken = self.first_broken or f"{row.file or self.path}, line {row.line}"
+                self.broken += 1
+        self.formats += batch.formats
+        self.left_out += batch.left_out
+
+    def check_share(self, plays: int) -> None:
+        """Raises an error if there are many bad rows and hardly any plays."""
+        if self.bad_rows >= 3 * HOPELESS_ROWS and self.bad_rows > _HOPELESS_SHARE * plays:
+            raise MusicrecError(
+                f"{self.bad_rows:,} of the first {self.bad_rows + plays:,} rows of {self.path} are bad, "
+                f"{_hint(self.first_reason)}"
+            )
+
+    def check(self, plays: int, guessed_encoding: bool) -> None:
+        """Raises an error if the part has no plays, or so many rows in another encoding that the guess was wrong."""
+        if guessed_encoding and self.broken * _BROKEN_SHARE > plays:
+            raise MusicrecError(
+                f"{self.first_broken}: not UTF-8, as {self.broken:,} rows in all; set "
+                "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
+            )
+        if not plays:
+            why = _why_empty(self.bad_rows, self.first_reason, self.left_out)
+            raise MusicrecError(f"the listening log {self.path} has no plays: {why}")
+
+    def report(self) -> None:
+        """Logs what was left out and which formats of times are mixed."""
+        for what, count in sorted(self.left_out.items()):
+            log.info("%s: %s entries left out: %s", self.path, f"{count:,}", what)
+        if len(self.formats) > 1:
+            mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(self.formats.items()))
+            message = "%s mixes timestamp formats (%s); each was read in its own format"
+            log.warning(message, self.path, mixture)
 
 
 def _why_empty(bad_rows: int, first_reason: str, left_out: Counter[str]) -> str:
