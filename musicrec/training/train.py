@@ -30,8 +30,8 @@ from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.scoring import score_run
 from musicrec.evaluation.truth import VAL
-from musicrec.files import write_parquet, write_text
-from musicrec.recommenders.configure import make_recommender, training_settings
+from musicrec.files import file_hash, write_parquet, write_text
+from musicrec.recommenders.configure import files_read, make_recommender, training_settings
 from musicrec.recommenders.inputs import Inputs
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.sweeps.current import record_job, sweep
@@ -113,6 +113,8 @@ def train_run(
     inputs = input_hashes(workspace, tracks, vectors)
     if first is not None:
         inputs[type(first).__name__] = weights_hash(first)
+    if files := files_read(cfg.recommender):
+        inputs["files"] = {name: file_hash(path) for name, path in files.items() if path.is_file()}
     vectors = _prepared(cfg, data, vectors)
     k.check(data.truth)
     find = partial(Run.find, cfg.run_name, str(cfg.recommender.name), output, chosen, inputs)
