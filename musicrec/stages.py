@@ -87,7 +87,8 @@ def train(cfg: DictConfig) -> float | None:
             )
         tracks = TrackIndex.load(workspace.track_index)
         data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
-    given = Given.of(cfg, workspace, tracks, data, embedding, companion(data) if companion else None)
+    files = None if finished else _files_read(cfg)
+    given = Given.of(cfg, workspace, tracks, data, embedding, companion(data) if companion else None, files)
     run = given.find(bool(cfg.overwrite))
     if run.finished and not under_agent():
         return given.answer(run)
@@ -114,6 +115,13 @@ def _companion_of(cfg: DictConfig) -> Callable[[SplitData], TrainedRecommender] 
 
     trained = train_companion(cfg, train)
     return None if trained is None else partial(load_companion, trained)
+
+
+def _files_read(cfg: DictConfig) -> dict[str, Path]:
+    """Returns what the recommender reads besides splits and embedding."""
+    from musicrec.recommenders.configure import files_read
+
+    return files_read(cfg.recommender)
 
 
 def _import_lightning() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class, instantiate
@@ -41,6 +42,14 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
     arguments = {str(key): value for key, value in given.items() if key not in (*policy, "_target_", "_partial_")}
     return construct(kind, arguments, "recommender", {"inputs": inputs}, (COLD_IN_TRAINING, *policy))
+
+
+def files_read(node: DictConfig) -> dict[str, Path]:
+    """Returns what the recommender of the group reads besides splits and embedding, see `Recommender.files_read`."""
+    settings = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(settings, dict)
+    kind: type[Recommender] = get_class(node._target_)
+    return kind.files_read({str(key): value for key, value in settings.items()})
 
 
 def training_settings(cfg: DictConfig) -> Training:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from musicrec.errors import MusicrecError, demand
 from musicrec.evaluation import run_scores
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.truth import VAL
+from musicrec.files import file_hash
 from musicrec.sweeps.current import record_job
 from musicrec.training.run import INPUTS, Run, input_hashes, is_main_process
 from musicrec.training.run_name import NO_EMBEDDING, run_name, settings
@@ -73,6 +75,7 @@ class Given:
         data: SplitData,
         embedding: Embedding,
         companion: TrainedRecommender | None = None,
+        files: Mapping[str, Path] | None = None,
     ) -> Given:
         """Returns what the run described by a configuration is made from.
 
@@ -83,6 +86,7 @@ class Given:
             data: the splits.
             embedding: what the recommender is given.
             companion: the model of the run that was trained for it.
+            files: what the recommender reads besides, see `Recommender.files_read`.
 
         Raises:
             MusicrecError: an embedding that does not fit the tracks or has no usable row.
@@ -96,6 +100,8 @@ class Given:
         inputs = input_hashes(workspace, tracks, vectors)
         if companion is not None:
             inputs[type(companion).__name__] = _weights_hash(companion)
+        if files:
+            inputs["files"] = {name: file_hash(path) for name, path in files.items() if path.is_file()}
         options = VectorOptions.of(cfg.embedding)
         vectors = prepared(
             vectors, data.train.items, data.train.candidates, options, int(cfg.seed), str(cfg.embedding.name)
@@ -134,7 +140,7 @@ def as_finished(cfg: DictConfig) -> DictConfig | None:
 
     Which embedding a recommender reads is up to its class, and so is the run's name (`without_unread_embedding`). The
     record of a finished run tells it without importing that class, which takes seconds. A run with inputs of its own
-    kind (a companion) is left to its class.
+    kind (a companion, files) is left to its class.
 
     Args:
         cfg: the composed configuration.

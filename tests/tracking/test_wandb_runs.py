@@ -164,6 +164,7 @@ def online(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list[dict[st
     monkeypatch.setattr(wandb_access, "unreachable", lambda url: None)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.teardown()  # forgets the mode of earlier tests
     return started
 
 
