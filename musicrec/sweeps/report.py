@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from musicrec.errors import first_line
 from musicrec.sweeps.current import JOB_FILE, in_sweep, read_job, record_job, slurm_job
+from musicrec.sweeps.estimate import estimate
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class SweepReport(Callback):
         if config.hydra.sweeper.get("direction") is not None:
             maximise(config)
         log.info("%s", plan(config))
+        if needed := _time_needed(config):
+            log.info("%s", needed)
         # Not on_multirun_end: Hydra leaves that out when a job failed.
         atexit.register(report, Path(str(config.hydra.sweep.dir)), count_jobs(config))
 
@@ -88,6 +91,16 @@ def plan(config: DictConfig) -> str:
     launcher = str(config.hydra.runtime.choices["hydra/launcher"])
     stage = config.hydra.job.name
     return f"sweep of {stage}: {_jobs(config)}, {_where(launcher, config.hydra.launcher)}; {config.hydra.sweep.dir}"
+
+
+def _time_needed(config: DictConfig) -> str:
+    """Returns an estimate of how long a sweep of train.py takes, empty if it is none or nothing is known."""
+    recommenders = _swept_values(config).get("recommender")
+    chosen = OmegaConf.select(config, "recommender.name")
+    if config.hydra.job.name != "train" or (recommenders is None and chosen is None):
+        return ""
+    root = Path(str(OmegaConf.select(config, "paths.output") or config.paths.root)).expanduser()
+    return estimate(root, recommenders or [str(chosen)], count_jobs(config))
 
 
 def report(folder: Path, planned: int) -> None:
@@ -148,18 +161,23 @@ def _sizes(config: DictConfig) -> dict[str, int | str]:
 
 def _values(config: DictConfig) -> dict[str, int | str]:
     """Returns the number of values of each swept key; an interval has `any`."""
+    return {key: len(values) if values else "any" for key, values in _swept_values(config).items()}
+
+
+def _swept_values(config: DictConfig) -> dict[str, list[str]]:
+    """Returns the values of each swept key; an interval has none."""
     arguments = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     arguments += config.hydra.overrides.task
     hydra = GlobalHydra.instance()
     parser = OverridesParser.create(config_loader=hydra.config_loader() if hydra.is_initialized() else None)
     # A key given twice counts once, as in Hydra: the last one wins.
     overrides = {override.get_key_element(): override for override in parser.parse_overrides(arguments)}
-    sizes: dict[str, int | str] = {}
+    values: dict[str, list[str]] = {}
     for key, override in overrides.items():
         if override.is_sweep_override():
             discrete = override.is_discrete_sweep()
-            sizes[key.lstrip("+~")] = sum(1 for _ in override.sweep_string_iterator()) if discrete else "any"
-    return sizes
+            values[key.lstrip("+~")] = [str(each) for each in override.sweep_string_iterator()] if discrete else []
+    return values
 
 
 def _where(launcher: str, options: DictConfig) -> str:
