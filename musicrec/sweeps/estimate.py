@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
 from musicrec.files import read_json
 
 
-def estimate(root: Path, recommenders: Sequence[str], jobs: int) -> str:
+def estimate(root: Path, jobs: Mapping[str, int]) -> str:
     """Returns a sentence, empty if no run of any of the recommenders is finished.
 
     Args:
-        root: `paths.root`.
-        recommenders: the values of `recommender` that the sweep has, or the one that is chosen.
-        jobs: number of jobs, equally many of each recommender.
+        root: the folder of the workspace.
+        jobs: recommender to its number of jobs in the sweep.
     """
     known = durations(root)
-    each = jobs / max(len(recommenders), 1)
-    missing = [name for name in recommenders if name not in known]
-    found = [name for name in recommenders if name in known]
+    found = {name: known[name] for name in jobs if name in known}
+    missing = {name: count for name, count in jobs.items() if name not in known}
     if not found:
         return ""
-    total = sum(each * median(known[name]) for name in found)
-    runs = sum(len(known[name]) for name in found)
+    total = sum(jobs[name] * median(seconds) for name, seconds in found.items())
+    runs = sum(map(len, found.values()))
     text = f"about {readable(total)} of computing by {runs} finished run{'s' if runs > 1 else ''} here"
     if missing:
-        text += (
-            f", without the {round(each * len(missing))} jobs of {', '.join(missing)}, of which none is finished yet"
-        )
+        count = sum(missing.values())
+        text += f", without the {count} jobs of {', '.join(missing)}, of which none is finished yet"
     return text
 
 

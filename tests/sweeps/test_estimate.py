@@ -19,16 +19,16 @@ def test_estimate(tmp_path: Path) -> None:
     finished(tmp_path, "bert", "bert", 99, status="started")
     assert durations(tmp_path) == {"knn": [10], "shallow": [100, 200, 4000]}
     # 20 jobs each: 20 × 200 s + 20 × 10 s
-    assert estimate(tmp_path, ["knn", "shallow"], 40) == "about 1.2 h of computing by 4 finished runs here"
-    text = estimate(tmp_path, ["knn", "bert"], 12)
+    assert estimate(tmp_path, {"knn": 20, "shallow": 20}) == "about 1.2 h of computing by 4 finished runs here"
+    text = estimate(tmp_path, {"knn": 6, "bert": 6})
     assert text == (
         "about 1 min of computing by 1 finished run here, without the 6 jobs of bert, of which none is finished yet"
     )
 
 
 def test_nothing_is_known(tmp_path: Path) -> None:
-    assert estimate(tmp_path, ["knn"], 3) == ""
+    assert estimate(tmp_path, {"knn": 3}) == ""
     (tmp_path / "runs" / "cut").mkdir(parents=True)
     (tmp_path / "runs" / "cut" / "run.json").write_text('{"status": "fin')
     write_json(tmp_path / "runs" / "old" / "run.json", {"status": "finished"})
-    assert estimate(tmp_path, ["knn"], 3) == ""
+    assert estimate(tmp_path, {"knn": 3}) == ""
