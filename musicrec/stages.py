@@ -100,6 +100,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.statistics.equivalence import check_margin
     from musicrec.tracking.wandb_summary import log_comparison
 
+    check_values(cfg)
     workspace = _workspace(cfg)
     if cfg.inspect.embeddings:
         from musicrec import inspections
