@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from musicrec.config import option
 from musicrec.errors import demand
 from musicrec.options import construct
 from musicrec.recommenders.base import Recommender
@@ -44,17 +44,12 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     return construct(kind, arguments, "recommender", {"inputs": inputs}, (COLD_IN_TRAINING, *policy))
 
 
-def without_unread_embedding(cfg: DictConfig) -> DictConfig:
-    """Returns the configuration with `embedding=none` if its recommender reads no embedding; else as it is.
-
-    So the run of a recommender without audio is the same whichever embedding is chosen, and a sweep over embeddings
-    makes it once.
-    """
-    if getattr(get_class(cfg.recommender._target_), "needs", "audio") != "nothing":
-        return cfg
-    copy = cfg.copy()
-    copy.embedding = option("embedding", "none")
-    return copy
+def files_read(node: DictConfig) -> dict[str, Path]:
+    """Returns what the recommender of the group reads besides splits and embedding, see `Recommender.files_read`."""
+    settings = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(settings, dict)
+    kind: type[Recommender] = get_class(node._target_)
+    return kind.files_read({str(key): value for key, value in settings.items()})
 
 
 def training_settings(cfg: DictConfig) -> Training:
