@@ -146,6 +146,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.tracking.wandb_runs import start_run
     from musicrec.tracking.wandb_summary import log_comparison
 
+    check_values(cfg)
     workspace = _workspace(cfg)
     if cfg.inspect.embeddings:
         from musicrec import inspections
