@@ -1,4 +1,4 @@
-"""The folder of the YAML configuration, what its options say, which settings differ, and values no key allows."""
+"""The folder of the YAML configuration, what its options say, which settings differ, count or are not allowed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # Keys outside the groups that are true or false.
-_SWITCHES = ("overwrite", "wait", "extract.overwrite", "extract.strict")
+_SWITCHES = ("overwrite", "wait", "extract.overwrite", "extract.strict", "eval.repeat", "eval.pooled_ndcg")
+# Switches that may also be left open.
+_OPEN_SWITCHES = ("eval.repeat",)
 
 
 def config_dir() -> Path:
@@ -117,7 +119,10 @@ def check_values(cfg: DictConfig, *groups: str) -> None:
         switches += [name for name in names if name in values]
     for key in switches:
         value = OmegaConf.select(cfg, key)
-        demand(key, repr(value) if isinstance(value, str) else value, isinstance(value, bool), "true or false")
+        may_be_open = key in _OPEN_SWITCHES
+        valid = isinstance(value, bool) or (may_be_open and value is None)
+        allowed = "true, false or null" if may_be_open else "true or false"
+        demand(key, repr(value) if isinstance(value, str) else value, valid, allowed)
 
 
 def _switches_of(kind: type) -> set[str]:
@@ -128,3 +133,21 @@ def _switches_of(kind: type) -> set[str]:
             parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
             found |= {each.name for each in parameters if each.annotation in (bool, "bool")}
     return found
+
+
+def without_unread_embedding(cfg: DictConfig) -> DictConfig:
+    """Returns the configuration with `embedding=none` if its recommender reads no embedding; else as it is.
+
+    So the run of a recommender without audio is the same whichever embedding is chosen, and a sweep over embeddings
+    makes it once.
+    """
+    if reads_embedding(cfg):
+        return cfg
+    copy = cfg.copy()
+    copy.embedding = option("embedding", "none")
+    return copy
+
+
+def reads_embedding(cfg: DictConfig) -> bool:
+    """Returns whether the recommender reads an embedding that it is given; its class is imported."""
+    return bool(getattr(get_class(cfg.recommender._target_), "needs", "audio") != "nothing")

@@ -10,7 +10,6 @@ from typing import Any
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from musicrec.config import option
 from musicrec.errors import demand
 from musicrec.options import construct
 from musicrec.recommenders.base import Recommender
@@ -51,19 +50,6 @@ def files_read(node: DictConfig) -> dict[str, Path]:
     assert isinstance(settings, dict)
     kind: type[Recommender] = get_class(node._target_)
     return kind.files_read({str(key): value for key, value in settings.items()})
-
-
-def without_unread_embedding(cfg: DictConfig) -> DictConfig:
-    """Returns the configuration with `embedding=none` if its recommender reads no embedding; else as it is.
-
-    So the run of a recommender without audio is the same whichever embedding is chosen, and a sweep over embeddings
-    makes it once.
-    """
-    if getattr(get_class(cfg.recommender._target_), "needs", "audio") != "nothing":
-        return cfg
-    copy = cfg.copy()
-    copy.embedding = option("embedding", "none")
-    return copy
 
 
 def training_settings(cfg: DictConfig) -> Training:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from musicrec.config import option
+from musicrec.config import option, without_unread_embedding
 from musicrec.data.splits.settings import WINDOWED
 from musicrec.embeddings.tables.vector_options import VectorOptions, names
 from musicrec.errors import demand
-from musicrec.recommenders.configure import without_unread_embedding
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -49,9 +48,15 @@ _LONGEST_GIVEN = 180  # bytes of a given name, to which files add e.g. `_cold_te
 _LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 
 
-def settings(cfg: DictConfig) -> dict[str, Any]:
-    """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved."""
-    cfg = without_unread_embedding(cfg)
+def settings(cfg: DictConfig, *, read: bool = False) -> dict[str, Any]:
+    """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved.
+
+    Args:
+        cfg: the composed configuration.
+        read: whether its embedding is known to be read; otherwise the class of the recommender, imported for that, says
+            it (`without_unread_embedding`).
+    """
+    cfg = cfg if read else without_unread_embedding(cfg)
     chosen: dict[str, Any] = {"seed": cfg.seed, "top_k": cfg.eval.top_k}
     for group, ignored in _WITHOUT_EFFECT.items():
         values = OmegaConf.to_container(cfg[group], resolve=True)
@@ -74,7 +79,7 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     return chosen
 
 
-def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
+def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None, *, read: bool = False) -> str:
     """Returns `run_name` if given, else e.g. `bert_mert_max_seq_len-50_s0_3f2a91bc`.
 
     The readable part lists what differs from the defaults of the recommender and the embedding; the hash at the end
@@ -83,6 +88,7 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     Args:
         cfg: the composed configuration.
         chosen: what `settings` returns for it, if that is known already.
+        read: see `settings`.
 
     Raises:
         MusicrecError: if `run_name`, or the name of the recommender or embedding, cannot be that of a file.
@@ -91,8 +97,8 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
         _check_name(f"{key}.name", str(cfg[key].name))
     if cfg.run_name is not None:
         return _check_name("run_name", str(cfg.run_name))
-    cfg = without_unread_embedding(cfg)
-    chosen = settings(cfg) if chosen is None else chosen
+    cfg = cfg if read else without_unread_embedding(cfg)
+    chosen = settings(cfg, read=True) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
     named = str(cfg.recommender.name), str(cfg.embedding.name)
     parts = [name for name in named if name != NO_EMBEDDING]
