@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # Keys outside the groups that are true or false.
-_SWITCHES = ("overwrite", "wait", "extract.overwrite", "extract.strict")
+_SWITCHES = ("overwrite", "wait", "extract.overwrite", "extract.strict", "eval.repeat", "eval.pooled_ndcg")
+# Switches that may also be left open.
+_OPEN_SWITCHES = ("eval.repeat",)
 
 
 def config_dir() -> Path:
@@ -117,7 +119,10 @@ def check_values(cfg: DictConfig, *groups: str) -> None:
         switches += [name for name in names if name in values]
     for key in switches:
         value = OmegaConf.select(cfg, key)
-        demand(key, repr(value) if isinstance(value, str) else value, isinstance(value, bool), "true or false")
+        may_be_open = key in _OPEN_SWITCHES
+        valid = isinstance(value, bool) or (may_be_open and value is None)
+        allowed = "true, false or null" if may_be_open else "true or false"
+        demand(key, repr(value) if isinstance(value, str) else value, valid, allowed)
 
 
 def _switches_of(kind: type) -> set[str]:

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import damaged_files, disks, kills
+from tests.hostile import bombs, damaged_files, disks, kills
 
 
 @pytest.mark.slow
 def test_damaged_files(tmp_path: Path) -> None:
     counted = damaged_files.trial(tmp_path, 12, seed=7)
     assert (counted.tried, counted.dirty) == (12, [])
+
+
+@pytest.mark.slow
+def test_bombs(tmp_path: Path) -> None:
+    counted = bombs.trial(tmp_path, len(bombs.BOMBS), megabytes=8)
+    assert (counted.tried, counted.dirty) == (28, [])
 
 
 @pytest.mark.slow
