@@ -14,7 +14,7 @@ import numpy as np
 
 from musicrec.data.log.formats import AUTO
 from musicrec.data.log.read import open_log
-from musicrec.data.log.values import NOT_UTF8, BadRow, LogBatch
+from musicrec.data.log.values import NOT_UTF8, SECONDS, BadRow, LogBatch
 from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource, LogPart
 from musicrec.data.splits.given import placed
@@ -30,6 +30,9 @@ PROGRESS_ROWS = 10_000_000
 
 # A log with a larger share of rows that are not UTF-8, one in a thousand, has another encoding.
 _BROKEN_SHARE = 1_000
+
+# No listening log ends before it.
+_EARLIEST = np.datetime64("1990-01-01", "us")
 
 _TIME_OF_DAY = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}")
 
@@ -141,6 +144,7 @@ class _Tally:
         first_reason: line and fault of the first.
         formats: number of rows by format of their times.
         left_out: number of entries that are no plays, by what they are.
+        last: time of the last play.
         first_broken: file and line of the first row that is not UTF-8.
         broken: number of such rows.
     """
@@ -150,6 +154,7 @@ class _Tally:
     first_reason: str = ""
     formats: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    last: np.datetime64 = field(default_factory=lambda: np.datetime64("1000-01-01", "us"))
     first_broken: str = ""
     broken: int = 0
 
@@ -163,6 +168,8 @@ class _Tally:
                 self.first_broken = self.first_broken or f"{row.file or self.path}, line {row.line}"
                 self.broken += 1
         self.formats += batch.formats
+        if len(batch):
+            self.last = max(self.last, batch.timestamps.max())
         self.left_out += batch.left_out
 
     def check_share(self, plays: int) -> None:
@@ -188,6 +195,12 @@ class _Tally:
         """Logs what was left out and which formats of times are mixed."""
         for what, count in sorted(self.left_out.items()):
             log.info("%s: %s entries left out: %s", self.path, f"{count:,}", what)
+        if self.formats[SECONDS] and self.last < _EARLIEST:
+            message = (
+                "%s: its last play is of %s, so its times are probably not seconds since 1970 but days (Excel) or "
+                "dates such as 20200101; write them as 2020-01-01"
+            )
+            log.warning(message, self.path, str(self.last)[:10])
         if len(self.formats) > 1:
             mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(self.formats.items()))
             message = "%s mixes timestamp formats (%s); each was read in its own format"

@@ -15,15 +15,17 @@ MAX_SHOWN = 300
 NOT_UTF8 = "is not UTF-8"
 
 # 10^11 seconds is the year 5138, 10^11 milliseconds is 1973. No log has either, so the size of a number tells its unit.
+# Microseconds and nanoseconds are read if they lie between 1979 and 2255; numbers in between are none of these.
 MILLISECONDS_FROM = 10**11
-EPOCH_END = 10**14
+_UNITS_FROM = (MILLISECONDS_FROM, 10**14, 10**17)
 
 # The largest user id that is looked up in an array indexed by the id.
 MAX_PLAIN = 10**7
 
-ISO, SECONDS, MILLISECONDS = "ISO", "epoch seconds", "epoch milliseconds"
+ISO = "ISO"
+SECONDS, MILLISECONDS, *_ = EPOCHS = "epoch seconds", "epoch milliseconds", "epoch microseconds", "epoch nanoseconds"
 _ISO_PATTERN = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?$"
-_DIGITS = r"^\d{1,18}$"
+_DIGITS = r"^(?:\d{1,18}|[1-8]\d{18})$"
 # 1577836800.123456, 1.5778368e9
 _FRACTION = r"^\d{1,18}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?$"
 # Last.fm's form: 6 Mar 2018, 10:24
@@ -255,18 +257,18 @@ def _whole_numbers(values: pa.Array) -> pa.Int64Array:
 
 
 def _from_epoch(numbers: np.ndarray) -> tuple[np.ndarray, Counter[str]]:
-    """Returns the instants of seconds or milliseconds, integers or floats, to the microsecond."""
+    """Returns the instants of seconds to nanoseconds, integers or floats, to the microsecond."""
     with np.errstate(invalid="ignore"):
-        milliseconds = numbers >= MILLISECONDS_FROM
-        valid = (numbers >= 0) & (numbers < EPOCH_END)
+        valid = (numbers >= 0) & (numbers < 10**14) | (numbers >= 3 * 10**14) & (numbers < 9 * 10**15)
+        valid |= (numbers >= 3 * 10**17) & (numbers < 9 * 10**18)
     numbers = np.where(valid, numbers, 0)
+    unit = np.searchsorted(_UNITS_FROM, numbers, side="right")
+    scale = np.array([1_000_000, 1_000, 1, 1])[unit]
+    whole = np.floor(numbers).astype(np.int64) if numbers.dtype.kind == "f" else numbers
+    microseconds = whole * scale
     if numbers.dtype.kind == "f":
-        whole = np.floor(numbers)
-        fraction = np.rint((numbers - whole) * np.where(milliseconds, 1e3, 1e6)).astype(np.int64)
-        microseconds = whole.astype(np.int64) * np.where(milliseconds, 1_000, 1_000_000) + fraction
-    else:
-        microseconds = numbers * np.where(milliseconds, 1_000, 1_000_000)
+        microseconds += np.rint((numbers - whole) * scale).astype(np.int64)
+    microseconds[unit == 3] //= 1_000
     instants = microseconds.astype("datetime64[us]")
     instants[~valid] = np.datetime64("NaT")
-    many = int((milliseconds & valid).sum())
-    return instants, +Counter({MILLISECONDS: many, SECONDS: int(valid.sum()) - many})
+    return instants, +Counter(dict(zip(EPOCHS, np.bincount(unit[valid], minlength=len(EPOCHS)).tolist(), strict=True)))

@@ -107,7 +107,7 @@ def test_timestamp_formats(tmp_path: Path, text: bytes, instant: str) -> None:
 @pytest.mark.parametrize(
     "text",
     (
-        *(b"", b"later", b"2019-02-30", b"2019-02", b"2019-2-3", b"2019-02-20 25:00", b"20/02/2019", b"-5", b"1e15"),
+        *(b"", b"later", b"2019-02-30", b"2019-02", b"2019-2-3", b"2019-02-20 25:00", b"20/02/2019", b"-5", b"1e14"),
         *(b"155065747212345678", b"2019-02-201", b"2019-02-20 10:11:12 foo"),
     ),
 )
@@ -285,3 +285,21 @@ def test_pieces_of_a_block_lose_no_line(tmp_path: Path, monkeypatch: pytest.Monk
     text = path.read_text().split("\n")
     assert sorted(bad.values()) == sorted(f"{n},late" for n in range(0, 500, 11))
     assert all(text[line - 1] == shown for line, shown in bad.items())
+
+
+@pytest.mark.parametrize("time", ["1577836800123", "1577836800123000", "1577836800123000999", "1577836800.123"])
+def test_the_size_of_a_number_tells_its_unit(tmp_path: Path, time: str) -> None:
+    path = tmp_path / "log.csv"
+    for other in ("", "1,2,2020-01-01\n"):  # all numbers, or text
+        path.write_text(f"user_id,track_id,timestamp\n1,2,{time}\n{other}")
+        [batch] = read_log(path, LogColumns("user_id", "track_id", "timestamp"), workers=1)
+        assert str(batch.timestamps[0]) == "2020-01-01T00:00:00.123000"
+
+
+@pytest.mark.parametrize("time", ["4383{}", "2020010{}"])
+def test_days_and_dates_taken_for_seconds_are_said(tmp_path: Path, time: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "log.csv"
+    rows = [f"{user},{(user + day) % 3},{time.format(day)}\n" for user in range(3) for day in range(1, 4)]
+    path.write_text("user_id,track_id,timestamp\n" + "".join(rows))
+    prepare(flat(DataSource, "x", plays=path, split="leave_one_out"), Workspace(tmp_path / "w"))
+    assert "its times are probably not seconds since 1970" in caplog.text
