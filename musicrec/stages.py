@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from hydra.utils import instantiate
 from omegaconf import ListConfig, OmegaConf
 
-from musicrec.config import check_values, option, stated_settings
+from musicrec.checks.configuration import check_settings
+from musicrec.config import option, stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
 from musicrec.options import make
@@ -32,7 +33,7 @@ _WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "liste
 
 def prepare(cfg: DictConfig) -> None:
     """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
-    check_values(cfg, "data")
+    check_settings(cfg, "data")
     source: DataSource = make(cfg.data, "data")
     workspace = _workspace(cfg)
     with _preparing(workspace):
@@ -42,7 +43,7 @@ def prepare(cfg: DictConfig) -> None:
 
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
-    check_values(cfg, "data", "embedding")
+    check_settings(cfg, "data", "embedding", "extract")
     embedding = _embedding(cfg)
     if cfg.extract.check:
         from musicrec.embeddings.extraction.check import check
@@ -63,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
     from musicrec.recommenders.configure import without_unread_embedding
     from musicrec.training.train import train_run
 
-    check_values(cfg, "data", "embedding", "recommender")
+    check_settings(cfg, "data", "embedding", "extract", "recommender")
     source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
     embedding = _embedding(cfg)
@@ -95,6 +96,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.report.tables import print_comparison, write_formats
     from musicrec.tracking.wandb_summary import log_comparison
 
+    check_settings(cfg)
     workspace = _workspace(cfg)
     if cfg.inspect.embeddings:
         _inspect_embeddings(cfg, workspace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +10,10 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from musicrec.config import option
-from musicrec.errors import demand
 from musicrec.options import construct
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
+from musicrec.values import Positive, checked
 
 # Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
 # conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`. All other keys are
@@ -36,11 +36,27 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     given = OmegaConf.to_container(node, resolve=True)
     assert isinstance(given, dict)
     kind: type[Recommender] = get_class(node._target_)
-    if given.pop(COLD_IN_TRAINING, False):
+    settings = {str(key): value for key, value in given.items() if key not in ("_target_", "_partial_")}
+    if settings.get(COLD_IN_TRAINING, False):
         inputs = replace(inputs, cold_in_training=True)
+    own, others = model_settings(settings, kind)
+    return construct(kind, own, "recommender", {"inputs": inputs}, others)
+
+
+def model_settings(settings: Mapping[str, Any], kind: type[Recommender]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the settings of a recommender's constructor, and the keys of the group that others read.
+
+    Args:
+        settings: the group `recommender`.
+        kind: its class.
+
+    Raises:
+        MusicrecError: if `cold_in_training` is neither true nor false.
+    """
+    checked(f"recommender.{COLD_IN_TRAINING}", settings.get(COLD_IN_TRAINING, False), bool)
     policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
-    arguments = {str(key): value for key, value in given.items() if key not in (*policy, "_target_", "_partial_")}
-    return construct(kind, arguments, "recommender", {"inputs": inputs}, (COLD_IN_TRAINING, *policy))
+    others = (COLD_IN_TRAINING, *policy)
+    return {key: value for key, value in settings.items() if key not in others}, others
 
 
 def without_unread_embedding(cfg: DictConfig) -> DictConfig:
@@ -62,8 +78,6 @@ def training_settings(cfg: DictConfig) -> Training:
     Raises:
         MusicrecError: if the learning rate is not positive.
     """
-    rate: Any = cfg.optimizer.get("lr", 1.0)
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    demand("recommender.lr", rate, number and 0 < rate < math.inf, "a positive number")
+    checked("recommender.lr", cfg.optimizer.get("lr", 1.0), Positive)
     scheduler = instantiate(cfg.scheduler) or None  # scheduler=none is an empty group
     return Training(instantiate(cfg.optimizer), scheduler, str(cfg.monitor))
