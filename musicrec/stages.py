@@ -62,12 +62,14 @@ def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
     from musicrec.data.interactions import SplitData
     from musicrec.recommenders.configure import without_unread_embedding
+    from musicrec.training.companion import train_companion
     from musicrec.training.train import train_run
 
     check_settings(cfg, "data", "embedding", "extract", "recommender")
     source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
     embedding = _embedding(cfg)
+    companion = train_companion(cfg, train)
     workspace = _workspace(cfg)
     # Under the lock, so that no other process changes the splits between the comparison and the reading.
     with _preparing(workspace):
@@ -81,7 +83,7 @@ def train(cfg: DictConfig) -> float | None:
             )
         tracks = TrackIndex.load(workspace.track_index)
         data = SplitData.load(workspace, tracks, source.splits.candidates)
-    return train_run(cfg, workspace, tracks, data, embedding)
+    return train_run(cfg, workspace, tracks, data, embedding, companion)
 
 
 def evaluate(cfg: DictConfig) -> None:

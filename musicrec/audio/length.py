@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from pathlib import Path
+
+from musicrec.audio.chunks import Fit, fit_of_chunks, has_chunks
 
 # MPEG audio (ISO 11172-3, 13818-3): kbit/s by (version 1 or not, layer), Hz of version 1, samples per frame.
 _BITRATES = {
@@ -20,44 +23,52 @@ _INFORMATION = (b"Xing", b"Info", b"VBRI")
 # Frames that an encoder adds before and after the music, and the information frame itself.
 _EXTRA_FRAMES = 6
 _FLAC_TAIL = 1 << 18
+# The beginning of an Ogg page: its mark and version.
+_OGG_PAGE = b"OggS\0"
+# How a frame begins, for the search of the next one, and how often it may turn out to be none.
+_SYNC = re.compile(rb"(?=\xff[\xe2-\xff][\x10-\xef])", re.DOTALL)
+_MOST_FALSE_STARTS = 1 << 16
 # Bytes in which the first frame of an MP3 without tags must begin.
 _MPEG_HEAD = 1 << 16
-# AIFF, CAF and W64, of which libsndfile reads what is there.
-_OTHERS = (b"FORM", b"caff", b"riff")
-# Bytes of padding after a WAV file's last chunk that are no music.
-_WAV_PADDING = 64
+# The beginning of a FLAC stream: its mark and the header of its first block, the last one or not.
+_FLAC_BEGINS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 # Samples of a FLAC frame by its code (RFC 9639, section 9.1.1); 6 and 7 say it at the end of the header.
 _FLAC_BLOCKS = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
 
 
-def longer_than_decoded(path: Path, head: bytes, frames: int, rate: int) -> bool:
-    """Returns whether a file holds more than the `frames` that were decoded to the end that its header announces.
+def fit_of_length(path: Path, head: bytes, frames: int, rate: int) -> Fit:
+    """Returns whether the `frames` that libsndfile decoded, to the end that the header announces, are all of the audio.
 
     Args:
         path: the file.
         head: its first bytes, at least four.
         frames: number of samples per channel that were decoded.
         rate: samples per second.
+
+    Returns:
+        "longer": there is more; "odd": the header is wrong about the length; "fits": neither.
     """
     if not frames:
-        return True
+        return "longer"
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if head.startswith(b"fLaC"):
-                return _flac_samples(content) > frames or content.find(b"fLaC", 4) >= 0
-            if head.startswith(b"OggS"):
-                return _is_chained(content)
-            if head.startswith(b".snd"):
-                offset, size = struct.unpack(">II", content[4:12])
-                return size < len(content) - offset and size != 0xFFFFFFFF
-            if head.startswith((b"RIFF", b"RF64")):
-                return _follows_wav(content)
-            if head.startswith(_OTHERS):
-                return False
-            if head.startswith(b"ID3") or _next_frame(content[:_MPEG_HEAD], 0) >= 0:
-                return mpeg_samples(content, rate) > frames
+            if has_chunks(head):
+                return fit_of_chunks(content)
+            return "longer" if _is_longer(content, head, frames, rate) else "fits"
     except (OSError, ValueError, struct.error):
-        return False
+        return "fits"
+
+
+def _is_longer(content: mmap.mmap, head: bytes, frames: int, rate: int) -> bool:
+    if head.startswith(b"fLaC"):
+        return _flac_samples(content) > frames or any(content.find(begin, 4) >= 0 for begin in _FLAC_BEGINS)
+    if head.startswith(b"OggS"):
+        return _is_chained(content)
+    if head.startswith(b".snd"):
+        offset, size = struct.unpack(">II", content[4:12])
+        return bool(size < len(content) - offset and size != 0xFFFFFFFF)
+    if head.startswith(b"ID3") or _next_frame(content[:_MPEG_HEAD], 0) >= 0:
+        return mpeg_samples(content, rate) > frames
     return False
 
 
@@ -71,20 +82,6 @@ def length_is_estimated(path: Path, head: bytes) -> bool:
             start = file.read(_MPEG_HEAD)
     at = _next_frame(start, 0)
     return at >= 0 and not any(mark in start[at : at + 200] for mark in _INFORMATION)
-
-
-def _follows_wav(content: mmap.mmap) -> bool:
-    """Returns whether something that is no chunk, or another file, follows the samples of a WAV file."""
-    at, has_data = 12, False
-    while at + 8 <= len(content):
-        name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
-        if has_data and (name == b"RIFF" or not name.isascii() or not name.decode("ascii").isprintable()):
-            return len(content) - at > _WAV_PADDING and any(content[at : at + (1 << 20)])
-        if name == b"data" and (size == 0 or size > len(content) - at - 8):  # open or cut: read to the end
-            return False
-        has_data |= name == b"data"
-        at += 8 + size + size % 2
-    return False
 
 
 def mpeg_samples(content: mmap.mmap | bytes, rate: int) -> int:
@@ -128,11 +125,13 @@ def _mpeg_start(content: mmap.mmap | bytes) -> int:
 
 def _next_frame(content: mmap.mmap | bytes, at: int) -> int:
     """Returns the next index at which two frames follow each other, -1 if there is none."""
-    while (at := content.find(b"\xff", at)) >= 0:
+    for tried, begin in enumerate(_SYNC.finditer(content, at)):
+        at = begin.start()
         found = _frame(content, at)
         if found is not None and (at + found[0] + 4 > len(content) or _frame(content, at + found[0]) is not None):
             return at
-        at += 1
+        if tried > _MOST_FALSE_STARTS:
+            break
     return -1
 
 
@@ -157,13 +156,14 @@ def _frame(content: mmap.mmap | bytes, at: int) -> tuple[int, int, int] | None:
 def _is_chained(content: mmap.mmap) -> bool:
     """Returns whether another Ogg stream begins after the first one (RFC 3533): libsndfile reads only the first."""
     at, begun = 0, False
-    while content[at : at + 4] == b"OggS":
-        is_first = bool(content[at + 5] & 2)
+    while at >= 0 and (at := content.find(_OGG_PAGE, at)) >= 0:
+        # Between pages there may be anything.
+        is_first = bool(content[at + 5 : at + 6] > b"\1" and content[at + 5] & 2)
         if is_first and begun:
             return True
         begun |= not is_first
-        segments = content[at + 26]
-        at += 27 + segments + sum(content[at + 27 : at + 27 + segments])
+        segments = content[at + 26 : at + 27]
+        at += 27 + sum(segments) + sum(content[at + 27 : at + 27 + sum(segments)])
     return False
 
 

@@ -21,10 +21,10 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        samples = b""
+        samples = memoryview(b"")
         try:
             audio = decode(**request)
-            samples = audio.wave.astype("<f4", copy=False).tobytes()
+            samples = audio.wave.astype("<f4", copy=False).data.cast("B")
             answer = {
                 "samples": len(audio.wave),
                 "rate": audio.rate,
@@ -36,7 +36,8 @@ def main() -> None:
             answer = {"error": str(error)}
         except Exception as error:  # whatever a file does to a decoder, only that file fails
             answer = {"error": f"the decoder failed: {type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer).encode() + b"\n" + samples)
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.write(samples)
         answers.flush()
 
 

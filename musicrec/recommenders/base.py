@@ -44,6 +44,8 @@ class Recommender(nn.Module, ABC):
         title: how tables and plots call it.
         needs: see `Needs`.
         trainable: whether `Trainer.fit` trains it.
+        companion: the option of the group `recommender` that is trained before as a run of its own, with the values
+            under the key of that name in the YAML; it arrives as `inputs.companion`.
         data: the split.
         candidates: (candidates,) sorted track idx of the catalogue: the tracks of train.
         cold: (cold,) sorted track idx that may be recommended although nobody played them in train. They are not in the
@@ -61,6 +63,7 @@ class Recommender(nn.Module, ABC):
     title: ClassVar[str] = ""
     needs: ClassVar[Needs] = "audio"
     trainable: ClassVar[bool] = False
+    companion: ClassVar[str | None] = None
 
     def __init__(self, inputs: Inputs):
         super().__init__()

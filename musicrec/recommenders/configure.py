@@ -16,9 +16,10 @@ from musicrec.recommenders.inputs import Inputs, Training
 from musicrec.values import Positive, checked
 
 # Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
-# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`. All other keys are
-# arguments of the class. A recommender that is not trained has only `name`.
-POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience")
+# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`; `monitor` is that of
+# conf/config.yaml unless the command line sets another. All other keys are arguments of the class. A recommender that
+# is not trained has only `name`.
+POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience", "monitor")
 # The key that becomes `Inputs.cold_in_training`.
 COLD_IN_TRAINING = "cold_in_training"
 

@@ -14,10 +14,10 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import Sequences
 from musicrec.data.batches.sets import SetBatch, SetSource, sets_of
 from musicrec.data.interactions import Interactions
-from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs, VectorRecommender, check
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, item_sequences
+from musicrec.recommenders.networks.adapter import standardised
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.trained import TrainedRecommender
 
@@ -141,22 +141,3 @@ class Hybrid(VectorRecommender, TrainedRecommender):
     def encode_cold(self) -> torch.Tensor:
         """Returns the MLP's vectors of the cold tracks, of length 1."""
         return F.normalize(self.net(self.cold_items.weight).float(), dim=-1)
-
-
-def standardised(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns float32 vectors with mean 0 and variance 1 in every dimension; constant dimensions become 0.
-
-    Args:
-        vectors: (candidates, dim).
-        rows: those that the statistics come from.
-
-    Raises:
-        MusicrecError: if all rows are alike.
-    """
-    centred = vectors.astype(np.float64) - vectors[rows].mean(axis=0, dtype=np.float64)
-    spread = centred[rows].std(axis=0)
-    varied = spread > 1e-6 * np.abs(vectors[rows]).max(axis=0)
-    if not varied.any():
-        raise MusicrecError("all tracks of train have the same vector: there is nothing to learn from this embedding")
-    scaled: np.ndarray = np.where(varied, centred / np.where(varied, spread, 1), 0)
-    return scaled.astype(np.float32)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from musicrec.data.interactions import SplitData
 
@@ -49,6 +50,8 @@ class Inputs:
         training: how it is trained; ignored by recommenders that are not.
         cold_in_training: make the recommender with the cold tracks in its catalogue, as the released code of the 2026
             study does: they are then softmax classes, negatives and rows of learnt tables.
+        companion: the trained recommender that the class names in `Recommender.companion`; it may know tracks that have
+            no embedding. None: one is trained in memory, which nothing can resume.
     """
 
     data: SplitData
@@ -57,3 +60,4 @@ class Inputs:
     seed: int = 0
     training: Training = field(default_factory=Training)
     cold_in_training: bool = False
+    companion: nn.Module | None = None

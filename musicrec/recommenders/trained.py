@@ -110,13 +110,14 @@ class TrainedRecommender(Recommender, pl.LightningModule):
         make = self.settings.scheduler
         if make is None:
             return optimizer
-        follows, metric = is_plateau(make), self.monitor_mode == "max"
-        if follows and metric and not follows_metrics(make):
-            log.info(
-                "the learning rate stays as it is: from epoch to epoch %s jumps more than it rises "
-                "(scheduler=plateau_metric lets it fall nevertheless)",
-                self.monitor,
-            )
+        follows = is_plateau(make)
+        if follows and self.monitor_mode == "max" and not follows_metrics(make):
+            if self.global_rank == 0:
+                log.info(
+                    "the learning rate stays as it is: from epoch to epoch %s jumps more than it rises "
+                    "(scheduler=plateau_metric lets it fall nevertheless)",
+                    self.monitor,
+                )
             return optimizer
         scheduler = make(optimizer, **({"mode": self.monitor_mode} if follows else {}))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}

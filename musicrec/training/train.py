@@ -37,6 +37,7 @@ from musicrec.sweeps.current import record_job, sweep
 from musicrec.tracking.loggers import facts, opened
 from musicrec.training import callbacks, results
 from musicrec.training.checkpoints import AtomicCheckpoints, load_weights
+from musicrec.training.companion import load_companion, weights_hash
 from musicrec.training.guards import FiniteLoss, Ownership, refuse_infinite_weights
 from musicrec.training.lease import Lease, TakenOver, owned
 from musicrec.training.preemption import cluster_plugins
@@ -72,7 +73,12 @@ class TrainResult:
 
 
 def train_run(
-    cfg: DictConfig, workspace: Workspace, tracks: TrackIndex, data: SplitData, embedding: Embedding
+    cfg: DictConfig,
+    workspace: Workspace,
+    tracks: TrackIndex,
+    data: SplitData,
+    embedding: Embedding,
+    companion: DictConfig | None = None,
 ) -> float | None:
     """Trains, predicts and scores the run described by `cfg`, resuming it if it was interrupted.
 
@@ -82,6 +88,7 @@ def train_run(
         tracks: the track index.
         data: the splits.
         embedding: what the recommender is given.
+        companion: configuration of the finished run whose model it is given, see `train_companion`.
 
     Returns:
         The val NDCG@k, for a sweeper to maximise; None without val users.
@@ -95,13 +102,16 @@ def train_run(
     chosen = settings(cfg)
     cfg = _named(cfg, run_name(cfg, chosen))
     output, k = Workspace(Path(str(cfg.paths.output)).expanduser()), Cutoffs.of(cfg.eval.k)
+    first = None if companion is None else load_companion(companion, data)
     vectors = embedding.table(workspace, tracks)
     data = _usable(data, vectors, embedding, workspace)
     inputs = input_hashes(workspace, tracks, vectors)
+    if first is not None:
+        inputs[type(first).__name__] = weights_hash(first)
     vectors = _prepared(cfg, data, vectors)
     k.check(data.truth)
     find = partial(Run.find, cfg.run_name, str(cfg.recommender.name), output, chosen, inputs)
-    run, given = find(bool(cfg.overwrite)), _Given(cfg, workspace, output, tracks, data, embedding, vectors)
+    run, given = find(bool(cfg.overwrite)), _Given(cfg, workspace, output, tracks, data, embedding, vectors, first)
     if not is_main_process():
         record = None if run.finished else run.join()
         if record is not None:
@@ -136,6 +146,7 @@ class _Given:
     data: SplitData
     embedding: Embedding
     vectors: np.ndarray
+    companion: Recommender | None
 
 
 def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> None:
@@ -161,6 +172,7 @@ def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> N
             given.embedding.trainable,
             seed=int(cfg.seed),
             training=training_settings(cfg),
+            companion=given.companion,
         )
         model = make_recommender(cfg.recommender, inputs)
         with opened(cfg.logger if main else {}, _described(cfg, data, vectors)) as loggers:

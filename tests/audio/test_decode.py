@@ -11,6 +11,8 @@ import soundfile
 import soxr
 
 from musicrec.audio.decode import AudioError, decode, load_audio
+from musicrec.audio.resample import resample
+from musicrec.audio.waveform import Waveform
 
 CLIPS = Path(__file__).parents[1] / "golden" / "musicnn"
 RATE = 16_000
@@ -181,6 +183,45 @@ def test_a_long_file_is_decoded_only_as_far_as_needed(tmp_path: Path, monkeypatc
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     assert len(load_audio(path, 8_000, max_seconds=12.5)) == 100_000
     assert sum(frames) == 100_000
+
+
+def test_of_a_very_long_track_the_first_hour_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musicrec.audio.waveform.LONGEST_SECONDS", 60)
+    path = tmp_path / "long.flac"
+    wave = np.random.default_rng(0).normal(scale=0.1, size=8_000 * 61).astype(np.float32)
+    soundfile.write(path, wave, 8_000)
+    audio = decode(path, RATE)
+    assert audio.note == "longer than 1 min: only that much is used (embedding.max_seconds sets it)"
+    np.testing.assert_array_equal(audio.wave, decode(path, RATE, 60).wave)
+    assert decode(path, RATE, 61).note is None
+    assert len(decode(path, RATE, 61).wave) == RATE * 61
+    soundfile.write(path, wave[: 8_000 * 60], 8_000)
+    assert decode(path, RATE).note is None
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 22_050, 8_000, 44_101, 96_000])
+@pytest.mark.parametrize("sample_rate", [16_000, 24_000, 48_000])
+def test_resampling_while_decoding_changes_no_bit(tmp_path: Path, rate: int, sample_rate: int) -> None:
+    wave = np.random.default_rng(0).normal(scale=0.1, size=(700_001, 2)).astype(np.float32)  # several blocks
+    soundfile.write(tmp_path / "clip.wav", wave, rate, subtype="FLOAT")
+    expected = resample(wave.mean(axis=1), rate, sample_rate)
+    np.testing.assert_array_equal(decode(tmp_path / "clip.wav", sample_rate).wave, expected)
+
+
+def test_many_channels_are_read_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.wav"
+    wave = np.random.default_rng(0).normal(scale=0.1, size=(20_000, 500)).astype(np.float32)
+    soundfile.write(path, wave, 8_000, subtype="FLOAT")
+    sizes: list[int] = []
+    add = Waveform.add
+
+    def counted(self: Waveform, block: np.ndarray) -> None:
+        sizes.append(block.size)
+        add(self, block)
+
+    monkeypatch.setattr(Waveform, "add", counted)
+    np.testing.assert_array_equal(load_audio(path, 8_000), wave.mean(axis=1))
+    assert sum(sizes) == wave.size and max(sizes) <= 1 << 22
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -45,6 +46,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
     return bytes_of
 
 
+def decoded_by_ffmpeg(path: Path) -> bytes:
+    command = ["ffmpeg", "-nostdin", "-v", "quiet", "-i", str(path), "-f", "f32le", "pipe:1"]
+    return subprocess.run(command, capture_output=True, check=False).stdout
+
+
 def patched(content: bytes, mark: bytes, offset: int, value: bytes) -> bytes:
     at = content.index(mark) + offset
     return content[:at] + value + content[at + len(value) :]
@@ -54,6 +60,11 @@ def flac_total(content: bytes, seconds: int) -> bytes:
     return content[:21] + bytes([content[21] & 0xF0]) + (seconds * RATE).to_bytes(4, "big") + content[26:]
 
 
+def sized(content: bytes, mark: bytes, offset: int, length: int, size: int, order: Literal["little", "big"]) -> bytes:
+    return patched(content, mark, offset, (size % (1 << 8 * length)).to_bytes(length, order))
+
+
+TAG = b"ID3\x04\0\0\0\0\x02\0" + bytes(256)
 VBR = ("-q:a", "2", "-write_xing", "0")
 CASES: dict[str, tuple[str, Callable[[Callable[..., bytes]], bytes]]] = {
     "mp3 without information": ("mp3", lambda made: made("mp3", *VBR)),
@@ -81,6 +92,18 @@ CASES: dict[str, tuple[str, Callable[[Callable[..., bytes]], bytes]]] = {
     "au that says less": ("au", lambda made: patched(made("au"), b".snd", 8, (400_000).to_bytes(4, "big"))),
     "caf of unknown size": ("caf", lambda made: patched(made("caf"), b"data", 4, b"\xff" * 8)),
     "aiff that says less": ("aiff", lambda made: patched(made("aiff"), b"COMM", 10, (3 * RATE).to_bytes(4, "big"))),
+    "ogg with junk between": ("ogg", lambda made: made("ogg", "-q:a", "4") + bytes(500) + made("ogg", "-q:a", "4")),
+    "flac with a tag after it": ("flac", lambda made: made("flac") + b"TAG" + bytes(125)),
+    "flac in ogg, twice": ("oga", lambda made: made("oga", "-c:a", "flac") * 2),
+    "mp3 with a tag inside": ("mp3", lambda made: made("mp3", *VBR) + TAG + made("mp3", *VBR)),
+    "mp3 that announces less": ("mp3", lambda made: sized(made("mp3", "-q:a", "2"), b"Xing", 8, 4, 200, "big")),
+    "adts twice": ("aac", lambda made: made("aac") * 2),
+    "adts after a tag": ("aac", lambda made: TAG + made("aac")),
+    "adts called mp3": ("mp3", lambda made: made("aac")),
+    "m4a with an edit list": ("m4a", lambda made: sized(made("m4a"), b"elst", 12, 4, 4000, "big")),
+    "m4a with a wrong duration": ("m4a", lambda made: sized(made("m4a"), b"mdhd", 20, 4, 4 * RATE, "big")),
+    "webm without a duration": ("webm", lambda made: made("webm", "-c:a", "libopus", "-live", "1")),
+    "matroska cut": ("mkv", lambda made: made("mkv", "-c:a", "libvorbis")[:60_000]),
     "fragmented mp4": ("m4a", lambda made: made("m4a", "-movflags", "empty_moov", "-frag_duration", "1000000")),
 }  # fmt: skip
 
@@ -93,15 +116,12 @@ def test_what_is_decoded_is_what_ffmpeg_decodes(
     extension, make = CASES[name]
     path = tmp_path / f"clip.{extension}"
     path.write_bytes(make(made))
-    raw = subprocess.run(
-        ["ffmpeg", "-nostdin", "-v", "quiet", "-i", str(path), "-f", "f32le", "pipe:1"],
-        capture_output=True,
-        check=False,
-    ).stdout
+    raw = decoded_by_ffmpeg(path)
     channels = 1 if "low rate" in name else 2
     expected = np.frombuffer(raw, "<f4").reshape(-1, channels).mean(axis=1)
     audio = decode(path, None)
-    if audio.note and audio.note.startswith("truncated: "):  # its header says more: listed, and as long but for a frame
+    # Its header says more: listed, and as long but for a frame.
+    if audio.note and audio.note.startswith("truncated: "):
         expected = expected[: len(audio.wave)]
     assert len(audio.wave) == len(expected)
     np.testing.assert_allclose(audio.wave, expected, atol=2e-4)
@@ -113,7 +133,57 @@ def test_what_is_decoded_is_what_ffmpeg_decodes(
     assert len(alone.wave) == len(expected) or alone.note
 
 
-@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "opus", "w64"])
+# Extension, further options, where a length lies (after these bytes, at this offset, so many bytes) and its byte order.
+LENGTHS: dict[str, tuple[str, tuple[str, ...], bytes, int, int, Literal["little", "big"]]] = {
+    "wav data": ("wav", (), b"data", 4, 4, "little"),
+    "wav file": ("wav", (), b"RIFF", 4, 4, "little"),
+    "rf64 data": ("wav", ("-rf64", "always"), b"ds64", 16, 8, "little"),
+    "rf64 samples": ("wav", ("-rf64", "always"), b"ds64", 24, 8, "little"),
+    "w64 data": ("w64", (), b"data\xf3\xac", 16, 8, "little"),
+    "w64 file": ("w64", (), b"riff\x2e", 16, 8, "little"),
+    "aiff data": ("aiff", (), b"SSND", 4, 4, "big"),
+    "aiff file": ("aiff", (), b"FORM", 4, 4, "big"),
+    "aiff samples": ("aiff", (), b"COMM", 10, 4, "big"),
+    "caf data": ("caf", (), b"data", 4, 8, "big"),
+    "au data": ("au", (), b".snd", 8, 4, "big"),
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("length", ["half", "an odd part", "double", "nothing", "a little", "unknown"])
+@pytest.mark.parametrize("field", LENGTHS)
+def test_a_wrong_length_is_read_as_by_ffmpeg_or_listed(
+    tmp_path: Path, made: Callable[..., bytes], field: str, length: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extension, options, mark, offset, count, order = LENGTHS[field]
+    content = made(extension, *options)
+    at = content.index(mark) + offset
+    right = int.from_bytes(content[at : at + count], order)
+    size = {"half": right // 2, "an odd part": right // 3 | 1, "double": 2 * right, "nothing": 0, "a little": 32}
+    path = tmp_path / f"clip.{extension}"
+    path.write_bytes(sized(content, mark, offset, count, size.get(length, -1), order))
+    expected = np.frombuffer(decoded_by_ffmpeg(path), "<f4").reshape(-1, 2).mean(axis=1)
+    for least in (RATE * SECONDS // 3, 0):  # with ffmpeg, and without
+        try:
+            audio = decode(path, None)
+        except AudioError:
+            pass
+        else:
+            assert audio.note or len(audio.wave) == len(expected)
+            assert len(audio.wave) >= min(len(expected), least)
+            np.testing.assert_allclose(audio.wave[: len(expected)], expected[: len(audio.wave)], atol=2e-4)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("extension", "twice"), [("wav", 2), ("aiff", 2), ("caf", 2), ("w64", 2), ("wav", 3)])
+def test_joined_files_are_listed(tmp_path: Path, made: Callable[..., bytes], extension: str, twice: int) -> None:
+    path = tmp_path / f"clip.{extension}"
+    path.write_bytes(made(extension) * twice)
+    assert "longer than its header says" in str(decode(path, None).note)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "opus", "w64", "rf64"])
 def test_intact_files_are_not_suspected(tmp_path: Path, extension: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     wave = np.random.default_rng(1).normal(scale=0.1, size=(48_000 * 3, 2)).astype(np.float32)
@@ -138,3 +208,9 @@ def test_impossible_rates_are_failed_tracks(tmp_path: Path, rate: int) -> None:
     path.write_bytes(patched(path.read_bytes(), b"fmt ", 12, rate.to_bytes(4, "little")))
     with pytest.raises(AudioError, match=f"{rate:,} samples per second|not decodable as audio"):
         decode(path, 16_000)
+
+
+def test_rates_of_recordings_are_read(tmp_path: Path) -> None:
+    for rate in (1_000, 96_000, 2_822_400):
+        soundfile.write(tmp_path / "clip.wav", np.zeros(3000, np.int16), rate)
+        assert len(decode(tmp_path / "clip.wav", 16_000).wave) == -(-3000 * 16_000 // rate)

@@ -15,7 +15,8 @@ import torch
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.hybrid import Hybrid, standardised
+from musicrec.recommenders.hybrid import Hybrid
+from musicrec.recommenders.networks.adapter import standardised
 from tests.recommenders.conftest import made
 from tests.recommenders.contract import assert_recommender_contract
 

@@ -73,11 +73,13 @@ def test_a_sweep_killed_in_an_epoch_goes_on_and_ends_with_the_same_numbers(tmp_p
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_well_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [("bert",), ("sasrec", "recommender.loss=binary")], ids=lambda given: given[0])
+def test_two_processes_train_as_well_as_one(tmp_path: Path, options: tuple[str, ...]) -> None:
     root = tmp_path / "workspace"
     common = (
         "experiment=smoke",
-        "recommender=bert",
+        f"recommender={options[0]}",
+        *options[1:],
         "embedding=random",
         "recommender.batch_size=16",
         "trainer.max_epochs=8",

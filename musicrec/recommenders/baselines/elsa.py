@@ -114,3 +114,9 @@ class ELSA(VectorRecommender, TrainedRecommender):
         items = vectors.new_zeros((len(self.candidates), vectors.shape[1]))
         items[torch.from_numpy(self.played.items).to(self.home)] = vectors
         return items
+
+    def item_weights(self) -> np.ndarray:
+        """Returns (num_tracks, factors) float32 rows of A before they are scaled; NaN for tracks that nobody played."""
+        weights = np.full((len(self.item_index), self.weight.shape[1]), np.nan, dtype=np.float32)
+        weights[self.candidates[self.played.items]] = self.weight.detach().cpu().numpy()
+        return weights
