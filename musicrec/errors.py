@@ -9,7 +9,9 @@ import re
 from typing import Any
 
 # Text that YAML would take for a number, a truth value or nothing.
-_LIKE_ANOTHER = re.compile(r"|true|false|null|~|[-+]?(\.?\d[\d_.]*(e[-+]?\d+)?|\.?inf|\.?nan)", re.IGNORECASE)
+_LIKE_ANOTHER = re.compile(
+    r"|true|false|yes|no|on|off|y|n|null|~|[-+]?(\.?\d[\d_.]*(e[-+]?\d+)?|\.?inf|\.?nan)", re.IGNORECASE
+)
 _LONGEST = 120
 
 

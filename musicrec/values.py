@@ -6,8 +6,9 @@ import inspect
 import json
 import math
 import os
+import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,16 @@ def is_file_name(text: str) -> bool:
     return plain and text == text.strip() and len(os.fsencode(text)) <= _LONGEST_NAME
 
 
+def is_memory(text: str) -> bool:
+    """Returns whether a text is an amount of memory as DuckDB takes it.
+
+    >>> [is_memory(text) for text in ("4GB", "1.5 TiB", "4", "-4GB", "0MB")]
+    [True, True, False, False, False]
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) *[kmgt]i?b", text, re.IGNORECASE)
+    return found is not None and float(found[1]) > 0
+
+
 _LONGEST_NAME = 180  # bytes; files add e.g. `_cold_test.pqt`, and file systems allow 255
 _MOST = 1_000_000_000
 
@@ -49,6 +60,8 @@ Count = Annotated[int, Ge(1), Le(_MOST)]
 Size = Annotated[int, Ge(1), Le(1_000_000)]
 # What numpy and Lightning take as the seed of their generators.
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+# A length of audio, up to a day.
+Seconds = Annotated[float, Gt(0), Le(86_400)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -59,6 +72,7 @@ FileName = Annotated[
     Told(f"a file name of at most {_LONGEST_NAME} bytes that has no slash and begins with no dot, dash or blank"),
 ]
 Text = Annotated[str, MinLen(1)]
+Memory = Annotated[str, Predicate(is_memory), Told("an amount of memory such as 4GB or 500MB")]
 
 
 def checked(key: str, value: Any, kind: Any) -> Any:
@@ -80,8 +94,8 @@ def checked(key: str, value: Any, kind: Any) -> Any:
     """
     if fits(value, kind):
         return value
-    if type(value) is int and fits(str(value), kind):
-        return str(value)
+    if not _takes_numbers(kind) and fits(text := _as_text(value), kind):
+        return text
     demand(key, value, False, describe(kind))
     raise AssertionError("unreachable")
 
@@ -148,11 +162,22 @@ def describe(kind: Any) -> str:
 
     >>> describe(Annotated[int, Ge(1)] | Literal["same"])
     'a whole number from 1 or same'
-    >>> describe(Literal["a", "b", True] | None), describe(Sequence[str]), describe(str | Path)
+    >>> describe(Literal["a", "b", True] | None), describe(list[str]), describe(str | Path)
     ('a, b, true or null', 'a list of text', 'text')
     """
     words = _alternatives(kind)
     return _either([word for word in words if not word.startswith("an object")] or words)
+
+
+def _as_text(value: Any) -> Any:
+    """Returns whole numbers, also those of a list, as text."""
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    return str(value) if type(value) is int else value
+
+
+def _takes_numbers(kind: Any) -> bool:
+    return any("number" in word for word in _alternatives(kind))
 
 
 def _either(words: Iterable[str]) -> str:
@@ -173,7 +198,7 @@ def _alternatives(kind: Any) -> list[str]:
         return [json.dumps(one) if not isinstance(one, str) else one for one in arguments]
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return ["a mapping {name:value}"]
-    if inspect.isclass(origin) and issubclass(origin, (Sequence, set)):
+    if inspect.isclass(origin) and issubclass(origin, Iterable):
         of = [one for one in arguments if one is not Ellipsis]
         return [f"a list of {_either(word for one in of for word in _plural(one))}" if of else "a list"]
     words = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", Path: "text"}

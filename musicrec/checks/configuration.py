@@ -13,7 +13,7 @@ from musicrec.checks.settings import GROUPS, TopSettings
 from musicrec.checks.targets import TARGET, target
 from musicrec.config import config_dir
 from musicrec.errors import MusicrecError, demand
-from musicrec.options import gathered
+from musicrec.options import construct, gathered
 from musicrec.values import checked, fits
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _check_data(cfg: DictConfig) -> None:
     from musicrec.data.source import DataSource
 
     make = target("data", cfg.data[TARGET], (DataSource,))
-    gathered(make, _settings(cfg.data, "data"), "data")
+    construct(make, _settings(cfg.data, "data"), "data")
 
 
 def _check_embedding(cfg: DictConfig) -> None:
@@ -110,18 +110,19 @@ def _check_embedding(cfg: DictConfig) -> None:
 
     VectorOptions.of(_settings(cfg.embedding, "embedding"))
     make = target("embedding", cfg.embedding[TARGET], (Embedding,))
-    gathered(make, _settings(without_options(cfg.embedding), "embedding"), "embedding")
+    construct(make, _settings(without_options(cfg.embedding), "embedding"), "embedding")
 
 
 def _check_recommender(cfg: DictConfig) -> None:
     from musicrec.checks.training import check_training
     from musicrec.recommenders.base import Recommender
-    from musicrec.recommenders.configure import model_settings
+    from musicrec.recommenders.configure import check_model
+    from musicrec.training.companion import companion_config
 
     make: type[Recommender] = target("recommender", cfg.recommender[TARGET], (Recommender,))  # type: ignore[assignment]
+    check_model(_settings(cfg.recommender, "recommender"), make)
     check_training(cfg, make.trainable)
-    own, others = model_settings(_settings(cfg.recommender, "recommender"), make)
-    gathered(make, own, "recommender", ("inputs",), others)
+    companion_config(cfg)
 
 
 def _check_extract(node: DictConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 
 from musicrec.values import Count, FileName, Seed, Text
 
@@ -44,7 +44,7 @@ class EvalSettings:
         groups: groups of users that are compared.
     """
 
-    k: Count | Mapping[str, Count]
+    k: Count | Annotated[Mapping[str, Count], MinLen(1)]
     top_k: Annotated[int, Ge(1), Le(1_000_000)]
     bootstrap: Annotated[int, Ge(0), Le(1_000_000)]
     diversity: Text | None

@@ -19,17 +19,16 @@ from pytorch_lightning.strategies import Strategy
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from musicrec.checks.targets import TARGET, check_node
+from musicrec.config import option
 from musicrec.errors import MusicrecError, demand, first_line, shown
 from musicrec.recommenders.trained import canonical_monitor
 from musicrec.training.preemption import cluster_plugins
 from musicrec.training.quiet import quiet_lightning
-from musicrec.values import Count, FileName, NotNegative, Positive, Whole, checked
+from musicrec.values import Count, NotNegative, Whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# The keys of a recommender that others read, see `musicrec.recommenders.configure.POLICY`.
-_POLICY = {"name": FileName, "lr": Positive, "max_epochs": Count, "patience": Whole, "lr_patience": Whole}
 _SHARE = Count | Annotated[float, Gt(0), Le(1)] | None
 # What the annotations of Lightning leave open. 0 epochs or batches train nothing that could be published.
 _TRAINER: dict[str, Any] = {
@@ -67,10 +66,6 @@ def check_training(cfg: DictConfig, trainable: bool) -> None:
         MusicrecError: names key, value and what is allowed.
     """
     canonical_monitor(cfg.monitor)
-    recommender = _container(cfg, "recommender")
-    for key, kind in _POLICY.items():
-        if key in recommender and (trainable or key == "name"):
-            checked(f"recommender.{key}", recommender[key], kind)
     _check_trainer(cfg, trainable)
     if not trainable:
         return
@@ -143,7 +138,7 @@ def _try_trainer(cfg: DictConfig, made: list[pl.Callback]) -> None:
 
 @contextmanager
 def _told(key: str, node: dict[str, Any]) -> Iterator[None]:
-    """Turns what a library says of its arguments into a line that names all of them."""
+    """Turns what a library says of its arguments into a line that names those that are not usual."""
     try:
         yield
     except MusicrecError:
@@ -153,5 +148,7 @@ def _told(key: str, node: dict[str, Any]) -> Iterator[None]:
             error = error.__cause__  # Hydra wraps it
         if isinstance(error, MusicrecError):
             raise error from None
-        own = (f"{key}.{name}={shown(value)}" for name, value in node.items() if name[:1] != "_")
+        usual = option(key, "default")
+        changed = {name: value for name, value in node.items() if name[:1] != "_" and value != usual.get(name)}
+        own = (f"{key}.{name}={shown(value)}" for name, value in changed.items())
         raise MusicrecError(f"{' '.join(own) or key}: {node[TARGET]} says: {first_line(error)}") from None

@@ -29,6 +29,7 @@ from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_s
 from musicrec.embeddings.base import AudioEmbedding, one_of
 from musicrec.embeddings.checkpoints import convert_musicnn
 from musicrec.errors import MusicrecError
+from musicrec.values import Seconds
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _N_FFT = 512
@@ -163,8 +164,8 @@ class MusicNN(AudioEmbedding):
         checkpoint: str | None = None,
         patches: str = "all",
         pad_mode: str = "constant",
-        patch_seconds: float = 3.0,
-        hop_seconds: float | None = None,
+        patch_seconds: Seconds = 3.0,
+        hop_seconds: Seconds | None = None,
         layer: str | None = None,
         max_seconds: float | None = None,
         pad: bool = False,

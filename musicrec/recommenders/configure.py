@@ -10,10 +10,10 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from musicrec.config import option
-from musicrec.options import construct
+from musicrec.options import construct, gathered
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
-from musicrec.values import Positive, checked
+from musicrec.values import Count, FileName, Positive, Text, Whole, checked
 
 # Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
 # conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`; `monitor` is that of
@@ -22,6 +22,16 @@ from musicrec.values import Positive, checked
 POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience", "monitor")
 # The key that becomes `Inputs.cold_in_training`.
 COLD_IN_TRAINING = "cold_in_training"
+# What the keys that others read may be.
+_KINDS = {
+    COLD_IN_TRAINING: bool,
+    "name": FileName,
+    "lr": Positive,
+    "max_epochs": Count,
+    "patience": Whole,
+    "lr_patience": Whole,
+    "monitor": Text,
+}
 
 
 def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
@@ -37,27 +47,35 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     given = OmegaConf.to_container(node, resolve=True)
     assert isinstance(given, dict)
     kind: type[Recommender] = get_class(node._target_)
-    settings = {str(key): value for key, value in given.items() if key not in ("_target_", "_partial_")}
-    if settings.get(COLD_IN_TRAINING, False):
+    settings = {str(key): value for key, value in given.items()}
+    if checked(f"recommender.{COLD_IN_TRAINING}", settings.get(COLD_IN_TRAINING, False), bool):
         inputs = replace(inputs, cold_in_training=True)
-    own, others = model_settings(settings, kind)
+    own, others = _model_settings(settings, kind)
     return construct(kind, own, "recommender", {"inputs": inputs}, others)
 
 
-def model_settings(settings: Mapping[str, Any], kind: type[Recommender]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns the settings of a recommender's constructor, and the keys of the group that others read.
+def check_model(settings: Mapping[str, Any], kind: type[Recommender]) -> None:
+    """Refuses what the keys of the group `recommender` cannot be, before there is anything to make one from.
 
     Args:
         settings: the group `recommender`.
         kind: its class.
 
     Raises:
-        MusicrecError: if `cold_in_training` is neither true nor false.
+        MusicrecError: names key, value and what is allowed.
     """
-    checked(f"recommender.{COLD_IN_TRAINING}", settings.get(COLD_IN_TRAINING, False), bool)
+    own, others = _model_settings(settings, kind)
+    for key in others:
+        if key in settings:
+            checked(f"recommender.{key}", settings[key], _KINDS[key])
+    gathered(kind, own, "recommender", ("inputs",), others)
+
+
+def _model_settings(settings: Mapping[str, Any], kind: type[Recommender]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the settings of a recommender's constructor, and the keys of the group that others read."""
     policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
     others = (COLD_IN_TRAINING, *policy)
-    return {key: value for key, value in settings.items() if key not in others}, others
+    return {key: value for key, value in settings.items() if key not in (*others, "_target_", "_partial_")}, others
 
 
 def without_unread_embedding(cfg: DictConfig) -> DictConfig:
