@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import ListConfig, OmegaConf
 
 from musicrec.checks.configuration import check_settings
-from musicrec.config import option, stated_settings
+from musicrec.config import stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
 from musicrec.options import make
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from musicrec.data.source import DataSource
     from musicrec.embeddings.base import Embedding
-    from musicrec.evaluation.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +42,10 @@ def prepare(cfg: DictConfig) -> None:
 
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
+    from musicrec.embeddings.configure import make_embedding
+
     check_settings(cfg, "data", "embedding", "extract")
-    embedding = _embedding(cfg)
+    embedding = make_embedding(cfg.embedding)
     if cfg.extract.check:
         from musicrec.embeddings.extraction.check import check
 
@@ -61,6 +62,7 @@ def extract(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
     from musicrec.data.interactions import SplitData
+    from musicrec.embeddings.configure import make_embedding
     from musicrec.recommenders.configure import without_unread_embedding
     from musicrec.training.companion import train_companion
     from musicrec.training.train import train_run
@@ -68,7 +70,7 @@ def train(cfg: DictConfig) -> float | None:
     check_settings(cfg, "data", "embedding", "extract", "recommender")
     source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
-    embedding = _embedding(cfg)
+    embedding = make_embedding(cfg.embedding)
     companion = train_companion(cfg, train)
     workspace = _workspace(cfg)
     # Under the lock, so that no other process changes the splits between the comparison and the reading.
@@ -82,7 +84,7 @@ def train(cfg: DictConfig) -> float | None:
                 f"python prepare.py data={source.name} data.plays=FILE"
             )
         tracks = TrackIndex.load(workspace.track_index)
-        data = SplitData.load(workspace, tracks, source.splits.candidates)
+        data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
     return train_run(cfg, workspace, tracks, data, embedding, companion)
 
 
@@ -96,15 +98,20 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
+    from musicrec.evaluation.statistics.equivalence import check_margin
     from musicrec.tracking.wandb_summary import log_comparison
 
     check_settings(cfg)
     workspace = _workspace(cfg)
     if cfg.inspect.embeddings:
-        _inspect_embeddings(cfg, workspace)
+        from musicrec import inspections
+
+        inspections.show_embeddings(cfg, workspace)
         return
     if cfg.inspect.text is not None:
-        _inspect_text(cfg, workspace)
+        from musicrec import inspections
+
+        inspections.show_tracks_like_text(cfg, workspace)
         return
     users, groups = OmegaConf.select(cfg, "data.users"), cfg.eval.groups
     comparison = compare(
@@ -112,11 +119,16 @@ def evaluate(cfg: DictConfig) -> None:
         Cutoffs.of(cfg.eval.k),
         bootstrap=int(cfg.eval.bootstrap),
         diversity=cfg.eval.diversity,
+        margin=check_margin(cfg.eval.margin),
+        repeat=cfg.eval.repeat,
+        pooled=bool(cfg.eval.pooled_ndcg),
         groups=list(groups) if isinstance(groups, ListConfig) else groups,
         users=None if users is None else read_users(users),
     )
     if cfg.inspect.user is not None:
-        _inspect(cfg, workspace, comparison)
+        from musicrec import inspections
+
+        inspections.show_user(cfg, workspace, comparison)
         return
     print_comparison(comparison)
     write_formats(workspace, comparison)
@@ -125,61 +137,6 @@ def evaluate(cfg: DictConfig) -> None:
     if "wandb" in cfg.logger:
         log_comparison(comparison, plots, partial(instantiate, cfg.logger.wandb))
     log.info("the report with plots and significance tests: %s", workspace.report)
-
-
-def _inspect_embeddings(cfg: DictConfig, workspace: Workspace) -> None:
-    """Shows how the vectors of every stored embedding lie in space."""
-    from musicrec.embeddings.tables.vector_options import VectorOptions
-    from musicrec.evaluation.report.geometry_page import draw_geometry, measure_embeddings, print_geometry
-
-    frame = measure_embeddings(workspace, VectorOptions.of(cfg.embedding), int(cfg.seed))
-    print_geometry(frame)
-    log.info("%s and %s", workspace.root / "geometry.csv", draw_geometry(workspace, frame))
-
-
-def _inspect(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> None:
-    """Shows what a user played and what each compared run recommends, with the files to play where there is audio."""
-    from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
-
-    files = _playable(cfg, workspace)
-    shown = [name for table in (*comparison.titles, None) for name in comparison.shown(table)["run"]]
-    view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in shown], files)
-    print_user(view)
-    log.info("open in a browser to listen: %s", write_user(workspace, view))
-
-
-def _inspect_text(cfg: DictConfig, workspace: Workspace) -> None:
-    """Shows the tracks nearest to a description, with the files to play where there is audio."""
-    from musicrec.embeddings.base import TextSearch
-    from musicrec.embeddings.tables import store
-    from musicrec.embeddings.tables.vector_options import without_options
-    from musicrec.evaluation.report.text_page import find_by_text, print_text, write_text_page
-
-    embedding = _embedding(cfg)
-    if not isinstance(embedding, TextSearch):
-        options = option("embedding", str(cfg.inspect.text_embedding))
-        if not options:
-            raise MusicrecError(f"inspect.text_embedding={cfg.inspect.text_embedding} is no option of embedding")
-        # The weights are those that the tracks were extracted with.
-        recorded = store.read_info(workspace.embedding_info(str(options["name"])))
-        settings = recorded.settings if recorded else {}
-        weights = {key: settings[key] for key in ("checkpoint", "hub", "revision") if key in settings}
-        embedding = make(without_options(OmegaConf.create({**options, **weights})), "embedding")
-    view = find_by_text(workspace, embedding, str(cfg.inspect.text), _playable(cfg, workspace))
-    print_text(view)
-    log.info("open in a browser to listen: %s", write_text_page(workspace, view))
-
-
-def _playable(cfg: DictConfig, workspace: Workspace) -> dict[str, Path] | None:
-    """Returns the audio file of each track id, None where there is no audio."""
-    source: DataSource = make(cfg.data, "data")
-    if not source.has_audio(workspace):
-        return None
-    from musicrec.audio.library import scan
-
-    tracks = TrackIndex.load(workspace.track_index)
-    found = scan(source.audio_path(workspace))
-    return {tracks.ids[tracks.row(track)]: path for track, path in found.items() if track in tracks}
 
 
 def _workspace(cfg: DictConfig) -> Workspace:
@@ -191,14 +148,6 @@ def _workspace(cfg: DictConfig) -> Workspace:
         for folder in root.glob("embeddings/*.parts"):
             remove_leftovers(folder)
     return Workspace(roots[0])
-
-
-def _embedding(cfg: DictConfig) -> Embedding:
-    """Returns the embedding; what is done to its vectors (`embedding.transform` …) is up to the run."""
-    from musicrec.embeddings.tables.vector_options import without_options
-
-    embedding: Embedding = make(without_options(cfg.embedding), "embedding")
-    return embedding
 
 
 def _preparing(workspace: Workspace) -> AbstractContextManager[None]:

@@ -106,11 +106,12 @@ def _check_data(cfg: DictConfig) -> None:
 
 def _check_embedding(cfg: DictConfig) -> None:
     from musicrec.embeddings.base import Embedding
-    from musicrec.embeddings.tables.vector_options import VectorOptions, without_options
+    from musicrec.embeddings.configure import make_embedding
+    from musicrec.embeddings.tables.vector_options import VectorOptions
 
     VectorOptions.of(_settings(cfg.embedding, "embedding"))
-    make = target("embedding", cfg.embedding[TARGET], (Embedding,))
-    construct(make, _settings(without_options(cfg.embedding), "embedding"), "embedding")
+    target("embedding", cfg.embedding[TARGET], (Embedding,))
+    make_embedding(cfg.embedding)
 
 
 def _check_recommender(cfg: DictConfig) -> None:

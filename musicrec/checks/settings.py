@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from musicrec.values import Count, FileName, Seed, Text
 
@@ -40,6 +40,9 @@ class EvalSettings:
         k: cutoff of the metrics, or one per split.
         top_k: length of the stored lists.
         bootstrap: resamples of the interval; 0 = Student's t.
+        margin: differences below this share of the better mean do not matter.
+        repeat: tracks that a user has played may be recommended again; None = as the runs did, or not.
+        pooled_ndcg: tables also show NDCG as a ratio of means.
         diversity: embedding in whose space lists are called diverse.
         groups: groups of users that are compared.
     """
@@ -47,6 +50,9 @@ class EvalSettings:
     k: Count | Annotated[Mapping[str, Count], MinLen(1)]
     top_k: Annotated[int, Ge(1), Le(1_000_000)]
     bootstrap: Annotated[int, Ge(0), Le(1_000_000)]
+    margin: Annotated[float, Gt(0), Lt(1)]
+    repeat: bool | None
+    pooled_ndcg: bool
     diversity: Text | None
     groups: Text | Sequence[Text] | None
 

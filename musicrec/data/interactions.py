@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.artists import load_artists
+from musicrec.data.artists import TrackArtists, load_artists
+from musicrec.data.heard import without_heard
 from musicrec.data.split_files import REMEDY, read_split
 from musicrec.data.splits.registry import SPLITS
 from musicrec.data.splits.settings import CANDIDATES
@@ -132,7 +133,8 @@ class SplitData:
         cold: (cold,) int64 sorted track idx of cold_test, none of which is in train; they may be recommended, too.
         candidates: `separate`: cold_test has lists of cold tracks alone and the other splits lists without any;
             `mixed`: one list of all tracks.
-        artists: (num_tracks,) int64 the number of each track's artist, -1 for unknown; None if nobody said it.
+        repeat: whether tracks that a user has played may be recommended again, and count in the truth.
+        artists: of each track; None if nobody said them.
     """
 
     train: Interactions
@@ -140,16 +142,20 @@ class SplitData:
     split: str = "temporal"
     cold: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     candidates: str = "separate"
-    artists: np.ndarray | None = None
+    repeat: bool = False
+    artists: TrackArtists | None = None
 
     @classmethod
-    def load(cls, workspace: Workspace, tracks: TrackIndex, candidates: str = "separate") -> SplitData:
+    def load(
+        cls, workspace: Workspace, tracks: TrackIndex, candidates: str = "separate", repeat: bool = False
+    ) -> SplitData:
         """Loads data/{train,val,test}.pqt, or data/{train,val,hot_test,cold_test}.pqt.
 
         Args:
             workspace: has the files.
             tracks: the track index.
             candidates: what lists are drawn from where there are cold tracks, see the attribute.
+            repeat: see the attribute.
 
         Raises:
             MusicrecError: if a file is missing or unreadable, lacks a column, was made with another track index,
@@ -165,6 +171,10 @@ class SplitData:
                 f"the files in {workspace.data_dir} were made with different settings (was prepare.py killed?); "
                 f"make them again: {REMEDY}"
             )
+        if repeat and not SPLITS[split].repeats:
+            log.warning("eval.repeat=true: held-out tracks of data.split=%s are new to their users, as a rule", split)
+        elif SPLITS[split].repeats and not repeat:
+            truth = {name: without_heard(frame, train) for name, frame in truth.items()}
         interactions = Interactions.from_frame(train, len(tracks))
         cold = np.unique(truth[COLD][TRACK].to_numpy(np.int64)) if COLD in truth else np.empty(0, dtype=np.int64)
         played = np.isin(cold, interactions.candidates)
@@ -175,7 +185,8 @@ class SplitData:
                 len(cold),
                 workspace.split(COLD),
             )
-        return cls(interactions, truth, split, cold[~played], candidates, load_artists(workspace, len(tracks)))
+        artists = load_artists(workspace, len(tracks))
+        return cls(interactions, truth, split, cold[~played], candidates, repeat, artists)
 
     def without_items(self, missing: np.ndarray) -> SplitData:
         """Returns the data whose training part and cold tracks lack those without an embedding; the truth stays.

@@ -7,7 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,13 +93,9 @@ def _load_part(
         reject: called with each bad row, and whether it names its file.
         threads: number of parser threads.
     """
-    path = shown_paths(part.paths)
-    names, columns = source.splits.names, source.log.wanted(source.splits.label)
-    start, bad_rows, first_reason = raw.rows, 0, ""
-    formats: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    not_utf8: list[BadRow] = []
-    with open_log(part.paths, columns, threads) as listening_log:
+    path, names = shown_paths(part.paths), source.splits.names
+    start, tally = raw.rows, _Tally(path)
+    with open_log(part.paths, source.log.wanted(source.splits.label, source.conditions()), threads) as listening_log:
         for batch in listening_log.batches:
             for row in batch.bad:
                 if source.log.on_bad_row == "error":
@@ -107,12 +103,8 @@ def _load_part(
                         f"{row.file or path}, line {row.line}: {row.reason}; fix it, or skip such rows with "
                         "data.on_bad_row=skip"
                     )
-                first_reason = first_reason or f"line {row.line}: {row.reason}"
                 reject(replace(row, file=row.file or path), listening_log.several or several_parts)
-            bad_rows += len(batch.bad)
-            not_utf8 += [replace(row, text="") for row in batch.bad if NOT_UTF8 in row.reason]
-            formats += batch.formats
-            left_out += batch.left_out
+            tally.add(batch)
             before = raw.rows
             if len(batch):
                 if raw.rows == start:
@@ -125,22 +117,62 @@ def _load_part(
                 raw.append(placed(batch, part.split, source.splits.split_column, names, path))
             if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")
-            if raw.rows == start and bad_rows >= HOPELESS_ROWS:
+            if raw.rows == start and tally.bad_rows >= HOPELESS_ROWS:
                 break
-    if source.log.encoding == AUTO and len(not_utf8) * _BROKEN_SHARE > raw.rows - start:
-        where = f"{not_utf8[0].file or path}, line {not_utf8[0].line}"
-        raise MusicrecError(
-            f"{where}: not UTF-8, as {len(not_utf8):,} rows in all; set "
-            "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
-        )
-    if raw.rows == start:
-        raise MusicrecError(f"the listening log {path} has no plays: {_why_empty(bad_rows, first_reason, left_out)}")
-    for what, count in sorted(left_out.items()):
-        log.info("%s: %s entries left out: %s", path, f"{count:,}", what)
-    if len(formats) > 1:
-        mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(formats.items()))
-        log.warning("%s mixes timestamp formats (%s); each was read in its own format", path, mixture)
+    tally.check(raw.rows - start, guessed_encoding=source.log.encoding == AUTO)
+    tally.report()
     return listening_log.by_name
+
+
+@dataclass
+class _Tally:
+    """What was found in a part of a log besides plays.
+
+    Attributes:
+        path: names the part in messages.
+        bad_rows: their number.
+        first_reason: line and fault of the first.
+        formats: number of rows by format of their times.
+        left_out: number of entries that are no plays, by what they are.
+        not_utf8: bad rows that are not UTF-8, without their texts.
+    """
+
+    path: str
+    bad_rows: int = 0
+    first_reason: str = ""
+    formats: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    not_utf8: list[BadRow] = field(default_factory=list)
+
+    def add(self, batch: LogBatch) -> None:
+        """Counts what is in a batch."""
+        if batch.bad and not self.first_reason:
+            self.first_reason = f"line {batch.bad[0].line}: {batch.bad[0].reason}"
+        self.bad_rows += len(batch.bad)
+        self.not_utf8 += [replace(row, text="") for row in batch.bad if NOT_UTF8 in row.reason]
+        self.formats += batch.formats
+        self.left_out += batch.left_out
+
+    def check(self, plays: int, guessed_encoding: bool) -> None:
+        """Raises an error if the part has no plays, or so many rows in another encoding that the guess was wrong."""
+        if guessed_encoding and len(self.not_utf8) * _BROKEN_SHARE > plays:
+            where = f"{self.not_utf8[0].file or self.path}, line {self.not_utf8[0].line}"
+            raise MusicrecError(
+                f"{where}: not UTF-8, as {len(self.not_utf8):,} rows in all; set "
+                "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
+            )
+        if not plays:
+            why = _why_empty(self.bad_rows, self.first_reason, self.left_out)
+            raise MusicrecError(f"the listening log {self.path} has no plays: {why}")
+
+    def report(self) -> None:
+        """Logs what was left out and which formats of times are mixed."""
+        for what, count in sorted(self.left_out.items()):
+            log.info("%s: %s entries left out: %s", self.path, f"{count:,}", what)
+        if len(self.formats) > 1:
+            mixture = ", ".join(f"{count:,} {name}" for name, count in sorted(self.formats.items()))
+            message = "%s mixes timestamp formats (%s); each was read in its own format"
+            log.warning(message, self.path, mixture)
 
 
 def _why_empty(bad_rows: int, first_reason: str, left_out: Counter[str]) -> str:

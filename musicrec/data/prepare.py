@@ -163,7 +163,7 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: Track
             """
         )
         connection.execute("CREATE VIEW plays AS FROM all_plays")
-        period = split.period(connection, chosen.start, chosen.test, chosen.end)
+        period = split.period(connection, chosen.dates)
         log.info("%s split: %s", chosen.split, period)
         source.filters.apply(connection, period)
         queries = split.queries(connection, period)

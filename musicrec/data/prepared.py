@@ -29,18 +29,20 @@ def as_prepared(source: DataSource, workspace: Workspace, stated: Collection[str
     """
     recorded = _recorded(workspace)
     wanted = {
-        **source.splits.recorded(),
+        **vars(source.splits),
         **vars(source.filters),
         **source.log_settings(),
     }
     different = {key: recorded[key] for key in wanted if key in recorded and recorded[key] != wanted[key]}
     refused = [f"data.{key}={value} (now {wanted[key]})" for key, value in different.items() if key in stated]
     if _other_log(source, workspace, recorded, stated):
-        refused.append(f"a listening log of other content than data.plays={source.plays} has now")
+        logs = ",".join(str(path) for path in source.plays or ())
+        refused.append(f"a listening log of other content than data.plays={logs} has now")
     if refused:
         raise MusicrecError(
             f"{workspace.data_dir} was prepared with {', '.join(refused)}: train with the settings of the splits, or "
-            f"prepare them again: python prepare.py data={source.name} with the same data.* settings"
+            f"prepare them again: python prepare.py data={source.name} with the same data.* settings; for other data "
+            "choose another data.name"
         )
     followed = copy.copy(source)
     for name, value in changed(source, different).items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicrec.data.filters import Filters
+from musicrec.data.log.conditions import Condition
 from musicrec.data.log.formats import LogSettings
 from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
@@ -127,6 +128,10 @@ class DataSource:
                 "data.split=files needs a file of each split: data=split_files data.train=FILE data.test=FILE"
             )
         return [LogPart(self.plays_paths(workspace))]
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Returns which rows of the log count, for Parquet files with further columns; by default all do."""
+        return ()
 
     def log_settings(self) -> dict[str, Any]:
         """Returns the settings that decide how the log is read, which the files made from it record."""

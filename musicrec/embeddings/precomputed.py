@@ -92,7 +92,7 @@ class Precomputed(Embedding):
         named: list[bool] = []
 
         def blocks() -> Iterator[Block]:
-            for block in read_blocks(path, self.ids):
+            for block in self._blocks(path):
                 named.append(block.ids is not None)
                 yield block
 
@@ -104,6 +104,10 @@ class Precomputed(Embedding):
     def reason(self, track: str) -> str:
         """Returns why a track has no vector, according to the last call of `table`."""
         return self._left_out.get(track) or super().reason(track)
+
+    def _blocks(self, path: Path) -> Iterator[Block]:
+        """Yields the rows of the file."""
+        return read_blocks(path, self.ids)
 
     def _check_order(self, workspace: Workspace, tracks: TrackIndex) -> None:
         """Says which order is assumed of rows without ids.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import TRACK, USER
-from musicrec.data.artists import load_artists
+from musicrec.data.artists import TrackArtists, load_artists
 from musicrec.errors import DiskError, MusicrecError, first_line
 from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.cutoffs import Cutoffs
@@ -20,6 +20,8 @@ from musicrec.evaluation.groups.users import wanted_groups
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
+from musicrec.evaluation.protocols.pooled import pooled_column, pooled_ndcg
+from musicrec.evaluation.protocols.repeats import with_one_protocol
 from musicrec.evaluation.results import (
     Scores,
     deciding_scores,
@@ -27,13 +29,17 @@ from musicrec.evaluation.results import (
     results_frame,
     shown_rows,
     table_order,
+    tried_settings,
     user_scores,
 )
 from musicrec.evaluation.runs import Run, find_runs
 from musicrec.evaluation.scoring import score_run, split_rows
 from musicrec.evaluation.statistics.bars import against_bar, bar_rows
+from musicrec.evaluation.statistics.budgets import unequal_budgets
 from musicrec.evaluation.statistics.controls import controls, no_better
-from musicrec.evaluation.statistics.seed_means import seed_means
+from musicrec.evaluation.statistics.equivalence import MARGIN
+from musicrec.evaluation.statistics.seed_means import seed_means, setting
+from musicrec.evaluation.statistics.seed_pairs import seed_pairs
 from musicrec.evaluation.statistics.significance import pairwise
 from musicrec.evaluation.truth import VAL, load_truth
 from musicrec.files import atomic_path
@@ -68,8 +74,11 @@ class Comparison:
         controls: one row per pair of a real and a shuffled run, test split and metric (`controls.controls`).
         artists: one row per run shown, test split and group of artists (`artist_table`); empty without artists.
         groups: metrics and tests in groups of users and popularity bins (`group_table`).
+        seed_pairs: one row per pair of rows of a table of which one has several seeds, test split and metric
+            (`seed_pairs.seed_pairs`).
         diversity_space: the embedding in which diversity is measured, None if there is none.
-        warnings: one line per file that was skipped.
+        margin: share of the better mean below which a difference does not matter.
+        warnings: one line per file that was skipped, and per comparison that is not fair.
     """
 
     k: Cutoffs
@@ -86,12 +95,19 @@ class Comparison:
     controls: pd.DataFrame
     artists: pd.DataFrame
     groups: GroupTable
+    seed_pairs: pd.DataFrame
+    margin: float = MARGIN
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
 
     def metrics(self, split: str | None = None) -> list[str]:
         """Returns the five column names of a split (the main one), NDCG last."""
         return metric_columns(self.k.at(split or self.splits[0]))
+
+    def columns(self, split: str | None = None) -> list[str]:
+        """Returns the columns that a table of a split shows: its metrics and, if asked for, the pooled NDCG."""
+        pooled = pooled_column(self.k.at(split or self.splits[0]))
+        return [*self.metrics(split), *([pooled] if pooled in self.results else [])]
 
     def ndcg(self, split: str | None = None) -> str:
         """Returns the column that decides what is better on a split (the main one)."""
@@ -157,8 +173,11 @@ def compare(
     *,
     bootstrap: int = 0,
     diversity: str | None = None,
+    margin: float = MARGIN,
     groups: object = "auto",
     users: pd.DataFrame | None = None,
+    repeat: bool | None = None,
+    pooled: bool = False,
 ) -> Comparison:
     """Returns the comparison of all runs in preds/; writes metrics/, the tables and further .csv files (`_write`).
 
@@ -170,25 +189,28 @@ def compare(
         k: cutoff of the metrics, or one per split.
         bootstrap: number of resamples for the intervals; 0 = Student's t.
         diversity: the embedding in which diversity is measured; None: see `BeyondAccuracy`.
+        margin: share of the better mean below which a difference does not matter.
         groups: `eval.groups`: auto, names of groupings, or None (`wanted_groups`).
         users: what `read_users` returned.
+        repeat: whether tracks that a user has played count as hits, see `with_one_protocol`.
+        pooled: whether results and tables also have `pooled_ndcg`.
 
     Raises:
         MusicrecError: no test data, or nothing in preds/ that can be scored.
     """
-    truth, cutoffs = load_truth(workspace), Cutoffs.of(k)
+    found, repeats = with_one_protocol(find_runs(workspace), repeat)
+    truth, cutoffs = load_truth(workspace, repeats), Cutoffs.of(k)
     cutoffs.check(truth)
     wanted_groups(groups, users)
-    found = find_runs(workspace)
-    catalogue = Catalogue.load(workspace, truth, found)
+    catalogue = Catalogue.load(workspace, truth, found, repeats)
     artists = _artists(workspace, truth, catalogue)
-    beyond = BeyondAccuracy(workspace, diversity, artists) if catalogue else None
+    beyond = BeyondAccuracy(workspace, diversity, artists.first if artists else None) if catalogue else None
     scores: dict[str, Scores] = {}
     rows: list[dict[str, object]] = []
     warnings = list(found.skipped)
     for run in found:
         try:
-            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap)
+            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap, pooled)
         except DiskError:
             raise
         except Exception as error:  # files of any program, which must not stop the evaluation of the others
@@ -205,22 +227,29 @@ def compare(
     runs = {run.name: run for run in found if run.name in scores}
     splits = [split for split in truth if split != VAL and any(split in run_scores for run_scores in scores.values())]
     results = results_frame(rows, splits, cutoffs)
+    results["tried"] = tried_settings(results, {name: setting(run) for name, run in runs.items()})
     order = table_order(results.assign(ndcg=deciding_scores(results, cutoffs)), splits, "ndcg")
+    titles = {table: found.families.title(table, _recommenders(results, table)) for table in order}
+    for warning in unequal_budgets(results, titles, splits):
+        log.warning(warning)
+        warnings.append(warning)
     comparison = Comparison(
         k=cutoffs,
         splits=splits,
         runs=runs,
         scores=scores,
         results=results,
-        titles={table: found.families.title(table, _recommenders(results, table)) for table in order},
+        titles=titles,
         tables=_tables(results, order, splits, cutoffs),
-        significance=_significance(results, order, scores, splits, cutoffs),
-        bars=against_bar(results, order, scores, splits, cutoffs),
-        seeds=seed_means(results, runs, cutoffs.columns(splits)),
+        significance=_significance(results, order, scores, splits, cutoffs, margin),
+        bars=against_bar(results, order, scores, splits, cutoffs, margin),
+        seeds=seed_means(results, runs, cutoffs.columns(splits), scores),
         chance={split: catalogue.chance(split, truth[split], cutoffs.at(split)) for split in splits if catalogue},
-        controls=controls(runs, scores),
+        controls=controls(runs, scores, margin),
         artists=_artist_table(results, runs, truth, splits, catalogue, artists, cutoffs),
-        groups=group_table(groups, users, results, order, runs, scores, truth, splits, catalogue, cutoffs),
+        groups=group_table(groups, users, results, order, runs, scores, truth, splits, catalogue, cutoffs, margin),
+        seed_pairs=seed_pairs(results, runs, order, scores, splits, cutoffs, margin),
+        margin=margin,
         diversity_space=beyond.space if beyond else None,
         warnings=warnings,
     )
@@ -228,8 +257,10 @@ def compare(
     return comparison
 
 
-def _artists(workspace: Workspace, truth: Mapping[str, pd.DataFrame], catalogue: Catalogue | None) -> np.ndarray | None:
-    """Returns (tracks,) the number of each track's artist; None if artists are not known."""
+def _artists(
+    workspace: Workspace, truth: Mapping[str, pd.DataFrame], catalogue: Catalogue | None
+) -> TrackArtists | None:
+    """Returns the artists of each track; None if they are not known."""
     if catalogue is None:
         return None
     tracks = [frame[TRACK].max() for frame in (catalogue.train, *truth.values()) if len(frame)]
@@ -242,7 +273,7 @@ def _artist_table(
     truth: Mapping[str, pd.DataFrame],
     splits: Sequence[str],
     catalogue: Catalogue | None,
-    artists: np.ndarray | None,
+    artists: TrackArtists | None,
     cutoffs: Cutoffs,
 ) -> pd.DataFrame:
     """Returns the metrics of the shown runs by whether the user knows the artist; empty if artists are not known."""
@@ -265,6 +296,7 @@ def _score(
     beyond: BeyondAccuracy | None,
     cutoffs: Cutoffs,
     bootstrap: int,
+    pooled: bool,
 ) -> tuple[Scores, list[dict[str, object]]]:
     """Returns a run's scores and its rows of results, one per test split; writes its metrics files."""
     predictions = run.predictions()
@@ -275,11 +307,14 @@ def _score(
     for split in (split for split in scores if split != VAL):
         row = result_row(run, split, scores, cutoffs, bootstrap)
         lists = split_rows(predictions, split)
-        if beyond is not None and catalogue is not None and lists is not None:
-            k = cutoffs.at(split)
-            row |= beyond.measure(ranked_lists(truth[split], lists, k), k, catalogue.candidates(split))
+        k = cutoffs.at(split)
+        ranked = None if lists is None else ranked_lists(truth[split], lists, k)
+        if pooled and ranked is not None:
+            row[pooled_column(k)] = pooled_ndcg(truth[split], ranked, k)
+        if beyond is not None and catalogue is not None and ranked is not None:
+            row |= beyond.measure(ranked, k, catalogue.candidates(split))
         if lists is not None and len(lists):
-            _warn_of_short_lists(run, split, lists, cutoffs.at(split), catalogue)
+            _warn_of_short_lists(run, split, lists, k, catalogue)
         rows.append(row)
     return scores, rows
 
@@ -314,13 +349,20 @@ def _tables(
                 rows = pd.concat([rows, bar_rows(results, table, split)]).sort_values(
                     cutoffs.ndcg(split), ascending=False, kind="stable"
                 )
-                columns = rows.set_index("row")[[*metric_columns(cutoffs.at(split)), "Size"]]
+                k = cutoffs.at(split)
+                extra = [column for column in (pooled_column(k),) if column in rows]
+                columns = rows.set_index("row")[[*metric_columns(k), *extra, "Size"]]
                 tables[_stem(table, split, splits)] = columns.rename_axis("embedding")
     return tables
 
 
 def _significance(
-    results: pd.DataFrame, order: Sequence[str], scores: Mapping[str, Scores], splits: Sequence[str], cutoffs: Cutoffs
+    results: pd.DataFrame,
+    order: Sequence[str],
+    scores: Mapping[str, Scores],
+    splits: Sequence[str],
+    cutoffs: Cutoffs,
+    margin: float,
 ) -> pd.DataFrame:
     """Returns the tests of all pairs within each table, split and metric."""
     frames = [pairwise({}).assign(table="", split="", metric="")]
@@ -328,7 +370,7 @@ def _significance(
         for table in order:
             rows = shown_rows(results, table, split)
             for metric in metric_columns(cutoffs.at(split)):
-                pairs = pairwise(user_scores(rows, scores, split, metric))
+                pairs = pairwise(user_scores(rows, scores, split, metric), margin=margin)
                 frames.append(pairs.assign(table=table, split=split, metric=metric))
     # Frames without a pair have no types to keep.
     frame = pd.concat([pairs for pairs in frames if len(pairs)] or frames, ignore_index=True)
@@ -351,6 +393,7 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "controls": comparison.controls,
         "groups": comparison.groups.rows,
         "groups_significance": comparison.groups.tests,
+        "seeds_significance": comparison.seed_pairs,
     }
     for stem, frame in optional.items():
         if len(frame):

@@ -16,7 +16,7 @@ _TYPES: dict[str, type] = {"size": int, "seed": int, "tracks": int, "inputs": di
 _RESERVED = frozenset(
     {
         *("artists", "bars", "chance", "comparison", "controls", "geometry", "groups", "groups_significance"),
-        *("seeds", "significance", "trackid_sorted"),
+        *("seeds", "seeds_significance", "significance", "trackid_sorted"),
     }
 )
 

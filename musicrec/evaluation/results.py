@@ -65,6 +65,18 @@ def results_frame(rows: Iterable[Mapping[str, object]], splits: Sequence[str], k
     return frame.drop(columns=["order", "ndcg"]).astype({"split": object}).reset_index(drop=True)
 
 
+def tried_settings(results: pd.DataFrame, settings: Mapping[str, str]) -> pd.Series:
+    """Returns, for each row of results, how many settings of its table and row name were tried; seeds do not count.
+
+    Args:
+        results: columns run, split, table and those that name a row.
+        settings: run to what it shares with runs that differ in their seed alone (`seed_means.setting`).
+    """
+    keys = results.assign(row=_row_names(results), setting=results["run"].map(settings))
+    groups = keys.groupby(["split", keys["table"].fillna(""), "row"], sort=False)["setting"]
+    return groups.transform("nunique").astype("Int64")
+
+
 def deciding_scores(results: pd.DataFrame, cutoffs: Cutoffs) -> np.ndarray:
     """Returns (rows,) the NDCG of each row at the cutoff of its split."""
     rows = results.to_dict("records")

@@ -22,8 +22,9 @@ class ArtistMean(VectorRecommender):
 
     Without it, audio would get credit for telling who the artist is: a baseline of the study "Artist-aware cold-start
     recommendation" (arXiv 2604.07090). The space is PureSVD (Cremonesi, Koren and Turrin, RecSys 2010, section 3.3.2).
-    A cold track whose artist nobody played is the mean of the tracks of train that are nearest to it in the embedding,
-    if there is one; otherwise it is not recommended.
+    A track with several artists is the mean of the tracks of all of them. A cold track whose artist nobody played is
+    the mean of the tracks of train that are nearest to it in the embedding, if there is one; otherwise it is not
+    recommended.
 
     Args:
         inputs: the split, with `data.artists`, and optionally item embeddings.
@@ -81,10 +82,12 @@ class ArtistMean(VectorRecommender):
         artists = self.data.artists
         if artists is None:
             return vectors
-        own, known = artists[self.cold], artists[self.candidates]
-        for row in np.flatnonzero(own >= 0):
-            if (same := known == own[row]).any():
-                vectors[row] = space[same].mean(axis=0)
+        by_artist = artists.matrix
+        shared = by_artist[self.cold] @ by_artist[self.candidates].T
+        shared.data[:] = 1  # a track that shares two artists counts once
+        same = np.asarray(shared.sum(axis=1)).ravel()
+        own = same > 0
+        vectors[own] = (shared[own] @ space.astype(np.float64)) / same[own, None]
         left = np.flatnonzero(np.isnan(vectors[:, 0]))
         if self.vectors is not None and self.cold_vectors is not None and len(left):
             near = normalised(self.cold_vectors[left]) @ normalised(self.vectors).T

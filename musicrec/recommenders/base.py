@@ -160,7 +160,9 @@ class Recommender(nn.Module, ABC):
     def recommend(
         self, users: np.ndarray, k: int, history: Interactions | None = None, retriever: TopK[Any] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the k best unseen tracks of each user, best first; equal scores by lower track idx.
+        """Returns the k best tracks of each user, best first; equal scores by lower track idx.
+
+        Tracks in the history are left out, unless `data.repeat` lets them be recommended again.
 
         Args:
             users: (n,) indices in user_ids.
@@ -175,7 +177,7 @@ class Recommender(nn.Module, ABC):
         users = np.asarray(users, dtype=np.int64)
         offsets = history.offsets
         known = np.diff(offsets)[users] > 0
-        seen = Seen(offsets, history.items).of(users)
+        seen = Seen.nothing(len(users)) if self.data.repeat else Seen(offsets, history.items).of(users)
         with self.inference():
             top_k = self.retriever(history) if retriever is None else retriever
             return top_k(self._queries(users, known, history), known, seen, k)

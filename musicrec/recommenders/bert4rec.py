@@ -11,6 +11,7 @@ from annotated_types import Gt, Le
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedSource, Sequences
 from musicrec.recommenders.base import Inputs
+from musicrec.recommenders.networks.adapter import AudioSettings
 from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import SequenceRecommender
@@ -40,6 +41,7 @@ class BERT4Rec(SequenceRecommender):
         sequences: which part of a history is read (the paper predicts from 50 tracks).
         items: what the tracks are as input and output; the study ties the head.
         mlm_probability: of masking a position.
+        audio: adapter and free vectors of the tracks.
         batch_size: sequences per step.
         softmax: training loss over the `full` catalogue (exact, in blocks) or against `sampled` items; `val/loss` is
             always over the full one.
@@ -58,6 +60,7 @@ class BERT4Rec(SequenceRecommender):
         network: TransformerSettings = TransformerSettings(),
         sequences: SequenceSettings = SequenceSettings(),
         items: ItemSettings = ItemSettings(),
+        audio: AudioSettings = AudioSettings(),
         mlm_probability: Annotated[float, Gt(0), Le(1)] = 0.2,
         batch_size: Count = 128,
         softmax: Literal["full", "sampled"] = "full",
@@ -69,6 +72,7 @@ class BERT4Rec(SequenceRecommender):
             network=network,
             sequences=sequences,
             items=items,
+            audio=audio,
             batch_size=batch_size,
             sampled=softmax == "sampled",
             samples=softmax_samples,

@@ -18,7 +18,7 @@ from musicrec.data.interactions import Interactions
 from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, item_sequences
-from musicrec.recommenders.networks.adapter import standardised
+from musicrec.recommenders.networks.adapter import AudioSettings, standardised
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
@@ -40,6 +40,7 @@ class Hybrid(VectorRecommender, TrainedRecommender):
     Args:
         inputs: split, item embeddings, seed and training settings.
         hidden_dim: size of both layers of the MLP, Linear + ReLU + Linear.
+        audio: the adapter, which is all of the network, and free vectors of the tracks that are added to its outputs.
         dropout: of the hidden layer, in training.
         standardise: give the MLP vectors with mean 0 and variance 1 in every dimension (statistics of train); False, as
             in the study, whose results varied wildly with the seed.
@@ -60,6 +61,7 @@ class Hybrid(VectorRecommender, TrainedRecommender):
         inputs: Inputs,
         *,
         hidden_dim: Size = 768,
+        audio: AudioSettings = AudioSettings("mlp"),
         dropout: Dropout = 0.0,
         standardise: bool = True,
         cold_columns: bool = False,
@@ -75,19 +77,15 @@ class Hybrid(VectorRecommender, TrainedRecommender):
         self.column = np.full(len(self.item_index), -1, dtype=np.int64)
         self.column[self.candidates[self.columns]] = np.arange(len(self.columns))
         assert self.cold_vectors is not None
-        vectors = np.concatenate([self.embeddings, self.cold_vectors])
-        if standardise:
+        vectors = np.concatenate(audio.prepared(self.embeddings, self.cold_vectors, played.items))
+        if standardise and audio.adapter != "whiten":
             vectors = standardised(vectors, played.items)
         tables = np.split(vectors, [len(self.candidates)])
         self.items, self.cold_items = (EmbeddingTable(torch.from_numpy(rows.copy()), frozen=True) for rows in tables)
         self.register_buffer("trained_on", torch.from_numpy(self.columns), persistent=False)
         with self.seeded():
-            self.net = nn.Sequential(
-                nn.Linear(vectors.shape[1], hidden_dim),
-                nn.ReLU(),
-                nn.Dropout(dropout),
-                nn.Linear(hidden_dim, hidden_dim),
-            )
+            self.net = nn.Sequential(*audio.layers(vectors.shape[1], hidden_dim, dropout))
+        self.ids = audio.ids(len(self.candidates), hidden_dim, played.items)
 
     def sources(self) -> tuple[BatchSource, BatchSource | None]:
         """Returns the users' training rows, and the validation users' with what was held out."""
@@ -110,7 +108,7 @@ class Hybrid(VectorRecommender, TrainedRecommender):
 
     def loss(self, batch: SetBatch) -> tuple[torch.Tensor, int]:
         """Returns the normalised mean squared error of the reconstruction, and the number of users."""
-        vectors = F.normalize(self.net(self.items.weight[self.trained_on]).float(), dim=-1)
+        vectors = self._item_vectors(self.trained_on)
         known, target = batch
         rebuilt = (known.sums(vectors) @ vectors.T).float()  # (users, items)
         rebuilt = rebuilt.index_put((known.rows, known.items), -rebuilt.new_ones(()), accumulate=True)
@@ -130,7 +128,12 @@ class Hybrid(VectorRecommender, TrainedRecommender):
 
     def encode_items(self) -> torch.Tensor:
         """Returns the MLP's vectors, of length 1."""
-        return F.normalize(self.net(self.items.weight).float(), dim=-1)
+        return self._item_vectors()
+
+    def _item_vectors(self, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the vectors of some candidates, by default of all, of length 1."""
+        vectors = self.net(self.items.weight if rows is None else self.items.weight[rows])
+        return F.normalize((vectors if self.ids is None else self.ids(vectors, rows)).float(), dim=-1)
 
     @property
     def cold_obstacle(self) -> None:

@@ -12,6 +12,7 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, NextItemsSource
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs
+from musicrec.recommenders.networks.adapter import AudioSettings
 from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import SequenceRecommender
@@ -36,6 +37,7 @@ class SASRec(SequenceRecommender):
         network: sizes and initial weights of the transformer.
         sequences: which part of a history is read.
         items: what the tracks are as input and output; the paper ties the head.
+        audio: adapter and free vectors of the tracks.
         batch_size: sequences per step.
         loss: cross-entropy over the `full` catalogue (exact, in blocks) or against `sampled` items with the correction
             for their number; or `binary`, logistic against one track that the user did not play (the paper).
@@ -57,6 +59,7 @@ class SASRec(SequenceRecommender):
         network: TransformerSettings = TransformerSettings(dropout=0.2, norm="pre", init="xavier"),
         sequences: SequenceSettings = SequenceSettings(window="random"),
         items: ItemSettings = ItemSettings(),
+        audio: AudioSettings = AudioSettings(),
         batch_size: Count = 128,
         loss: Literal["full", "sampled", "binary"] = "full",
         samples: Count = 4096,
@@ -67,6 +70,7 @@ class SASRec(SequenceRecommender):
             network=network,
             sequences=sequences,
             items=items,
+            audio=audio,
             batch_size=batch_size,
             sampled=loss == "sampled",
             samples=samples,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, NextSource, Sequences, asked
 from musicrec.data.interactions import Interactions
 from musicrec.recommenders.base import Inputs, VectorRecommender
+from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, item_sequences
+from musicrec.recommenders.networks.adapter import AudioSettings
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
 from musicrec.recommenders.networks.transformer import INIT_STD, SequenceTransformer
@@ -40,6 +44,7 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
         network: sizes and initial weights of the transformer.
         sequences: which part of a history is read.
         items: what the tracks are as input and output.
+        audio: adapter and free vectors of the tracks.
         batch_size: sequences per step.
         sampled: whether the training loss is against `samples` items rather than the full catalogue.
         samples: items drawn per step.
@@ -60,6 +65,7 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
         network: TransformerSettings,
         sequences: SequenceSettings,
         items: ItemSettings,
+        audio: AudioSettings,
         batch_size: int,
         sampled: bool,
         samples: int,
@@ -75,11 +81,22 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
         dim = None if self.vectors is None else self.vectors.shape[1]
         size = network.size(dim)
         frozen = items.item_freeze and dim is not None and not inputs.embedding_trainable
+        audio = audio if self.vectors is not None else audio.without_embedding()
         project = dim is not None and network.hidden_size != "same" and (frozen or size != dim)
+        project = project or audio.adapter == "mlp"
         scaled = frozen and project
+        played = Played.of(inputs.data.train, self.item_index).items
+        start = partial(_started, scaled=scaled, trainable=inputs.embedding_trainable)
         with self.seeded():
+            if self.vectors is None or self.cold_vectors is None:
+                vectors = nn.init.normal_(torch.empty(len(self.candidates), size), std=INIT_STD)
+                cold = torch.empty(0, 0)
+            else:
+                prepared = audio.prepared(self.vectors, self.cold_vectors, played)
+                vectors, cold = (torch.from_numpy(part.copy()) for part in prepared)
+                vectors, cold = start(vectors), start(cold, like=vectors)
             self.net = SequenceTransformer(
-                EmbeddingTable(self._item_table(size, scaled, inputs.embedding_trainable), frozen),
+                EmbeddingTable(vectors, frozen),
                 hidden_size=size,
                 project=project,
                 layers=network.num_hidden_layers,
@@ -91,21 +108,10 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
                 norm=network.norm,
                 causal=self.causal,
                 init=network.init,
+                audio=audio,
+                ids=audio.ids(len(self.candidates), size, played),
             )
-        self.register_buffer("cold_items", self._cold_table(scaled, inputs.embedding_trainable), persistent=False)
-
-    def _item_table(self, size: int, scaled: bool, trainable: bool) -> torch.Tensor:
-        """Returns the vectors that items start with, (candidates, dim)."""
-        if self.vectors is None:
-            return torch.nn.init.normal_(torch.empty(len(self.candidates), size), std=INIT_STD)
-        return _started(torch.from_numpy(self.vectors.copy()), scaled, trainable)
-
-    def _cold_table(self, scaled: bool, trainable: bool) -> torch.Tensor:
-        """Returns the vectors of cold tracks, (cold, dim), treated as those of the items were."""
-        if self.vectors is None or self.cold_vectors is None:
-            return torch.empty(0, 0)
-        like = torch.from_numpy(self.vectors.copy())
-        return _started(torch.from_numpy(self.cold_vectors), scaled, trainable, like)
+        self.register_buffer("cold_items", cold, persistent=False)
 
     @property
     def cold_obstacle(self) -> str | None:

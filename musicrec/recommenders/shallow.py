@@ -15,8 +15,10 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.pairs import PairBatch, PairSource
 from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Inputs, VectorRecommender
+from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, mean_of_items
+from musicrec.recommenders.networks.adapter import AudioSettings
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.shallow import ShallowNet
 from musicrec.recommenders.retrieval.search import SearchName
@@ -36,7 +38,8 @@ class Shallow(VectorRecommender, TrainedRecommender):
         inputs: split, item embeddings, seed and training settings. If the embedding is trainable, items are learnt
             whatever `item_freeze` says.
         neg_samples: negatives per positive pair.
-        hidden_dim: size of the shared projection (Linear + ReLU); 0 = none, `same` = that of the embedding.
+        hidden_dim: size of the shared projection (adapter + ReLU); 0 = none, `same` = that of the embedding.
+        audio: adapter and free vectors of the tracks.
         use_confidence: weight a pair by 1 + 2 ln(1 + plays).
         l2: factor of the sum of squares of the learnt parameters in the training loss (`val/loss` is without).
         l2_on: `all` parameters, as released, or only the rows of the `batch` and the projection.
@@ -62,6 +65,7 @@ class Shallow(VectorRecommender, TrainedRecommender):
         *,
         neg_samples: Annotated[int, Ge(1), Le(1_000_000)] = 20,
         hidden_dim: Annotated[int, Ge(0), Le(1_000_000)] | Literal["same"] = 128,
+        audio: AudioSettings = AudioSettings(),
         use_confidence: bool = False,
         l2: NotNegative = 0.0,
         l2_on: Literal["all", "batch"] = "all",
@@ -77,6 +81,8 @@ class Shallow(VectorRecommender, TrainedRecommender):
         super().__init__(inputs, search=search)
         dim = self.embeddings.shape[1]
         size = dim if hidden_dim == "same" else hidden_dim
+        allowed = "linear or whiten with hidden_dim=0, which has no projection"
+        check("adapter", audio.adapter, size != 0 or audio.adapter != "mlp", allowed)
         self.neg_samples = neg_samples
         self.use_confidence = use_confidence
         self.l2 = l2
@@ -87,17 +93,20 @@ class Shallow(VectorRecommender, TrainedRecommender):
         self.batch_size = batch_size
         train = inputs.data.train
         at_mean = not inputs.embedding_trainable if user_init == "auto" else user_init
+        assert self.cold_vectors is not None
+        played = Played.of(train, self.item_index).items
+        vectors, cold = audio.prepared(self.embeddings, self.cold_vectors, played)
         with self.seeded():
             users = (
-                torch.from_numpy(mean_of_items(self.embeddings, self.item_index, train, np.arange(train.num_users)))
+                torch.from_numpy(mean_of_items(vectors, self.item_index, train, np.arange(train.num_users)))
                 if at_mean
                 else torch.randn(train.num_users, dim)
             )
             item_frozen = item_freeze and not inputs.embedding_trainable
-            items = EmbeddingTable(torch.from_numpy(self.embeddings.copy()), item_frozen)
-            self.net = ShallowNet(EmbeddingTable(users, user_freeze), items, int(size))
-        assert self.cold_vectors is not None
-        self.register_buffer("cold_items", torch.from_numpy(self.cold_vectors), persistent=False)
+            items = EmbeddingTable(torch.from_numpy(vectors.copy()), item_frozen)
+            ids = audio.ids(len(items), int(size) or dim, played)
+            self.net = ShallowNet(EmbeddingTable(users, user_freeze), items, int(size), audio, ids)
+        self.register_buffer("cold_items", torch.from_numpy(cold), persistent=False)
         if not list(self.net.parameters()):
             raise MusicrecError(
                 "nothing to learn: users and items are frozen and there is no projection; set "
@@ -161,6 +170,9 @@ class Shallow(VectorRecommender, TrainedRecommender):
             if isinstance(table.weight, nn.Parameter):
                 weight = table.weight if self.l2_on == "all" else table.weight[used.unique()]
                 squares.append(weight.square().sum())
+        if self.net.ids is not None:
+            free = self.net.ids.weight
+            squares.append((free if self.l2_on == "all" else free[rows[self.net.items].unique()]).square().sum())
         return self.l2 * torch.stack(squares).sum()
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
@@ -169,7 +181,7 @@ class Shallow(VectorRecommender, TrainedRecommender):
 
     def encode_items(self) -> torch.Tensor:
         """Returns the projected item vectors."""
-        return self.net.project(self.net.items.weight).float()
+        return self.net.item_vectors().float()
 
     def encode_cold(self) -> torch.Tensor:
         """Returns the projected embeddings of the cold tracks; where items are learnt, they stay as they were."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from musicrec.config import option
+from musicrec.data.splits.settings import WINDOWED
 from musicrec.embeddings.tables.vector_options import VectorOptions, names
 from musicrec.recommenders.configure import without_unread_embedding
 from musicrec.values import FileName, checked
@@ -35,6 +36,8 @@ _WITHOUT_EFFECT = {
     "recommender": {"_target_", "_partial_", "folder"},
     "embedding": {"_target_"},
 }
+# Settings of `data` that only one split reads.
+_OF_WINDOWS = {"val_window", "test_window", "gap"}
 # Callbacks that watch and save without changing what is computed.
 _WATCHING = {"last_checkpoint", "preemption", "learning_rate", "progress"}
 NO_EMBEDDING = "none"  # conf/embedding/none.yaml
@@ -49,9 +52,13 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         values = OmegaConf.to_container(cfg[group], resolve=True)
         assert isinstance(values, dict)
         chosen[group] = {str(key): value for key, value in values.items() if key not in ignored}
+    if chosen["data"].get("split") != WINDOWED:
+        chosen["data"] = {key: value for key, value in chosen["data"].items() if key not in _OF_WINDOWS}
     # Only what differs from the defaults, so that runs of earlier versions, which had no such keys, keep their names.
     own = {key: value for key, value in chosen["embedding"].items() if key not in names()}
     chosen["embedding"] = own | VectorOptions.of(chosen["embedding"]).changed()
+    if cfg.eval.repeat:
+        chosen["repeat"] = True
     if "max_epochs" in cfg.recommender:  # it is trained
         chosen["monitor"] = cfg.monitor
         for group in ("optimizer", "scheduler"):
@@ -85,6 +92,7 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     named = str(cfg.recommender.name), str(cfg.embedding.name)
     parts = [name for name in named if name != NO_EMBEDDING]
     parts += VectorOptions.of(chosen["embedding"]).words()
+    parts += ["repeat"] if chosen.get("repeat") else []
     for group in ("recommender", "embedding"):
         defaults = option(group, str(cfg[group].name))
         for key, value in chosen[group].items():

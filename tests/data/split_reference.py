@@ -98,3 +98,22 @@ def _known(log: pd.DataFrame, track_ids: list[str]) -> pd.DataFrame:
     if "count" not in log:
         log["count"] = 1
     return log
+
+
+def global_temporal_split(
+    log: pd.DataFrame, track_ids: list[str], start: str | None, test: pd.Timestamp, end: str | None, val: str, gap: str
+) -> list[pd.DataFrame]:
+    """Returns train, val and test of windows counted back from `test`; durations as pandas reads them, "0s" = none."""
+    log = _known(log, track_ids)
+    if start is not None:
+        log = log[log.timestamp >= pd.Timestamp(start)]
+    if end is not None:
+        log = log[log.timestamp < pd.Timestamp(end)]
+    between, window = pd.Timedelta(gap), pd.Timedelta(val)
+    val_end = test - between
+    val_start = val_end - window
+    train_end = val_start - between if window else val_end
+    train = log[log.timestamp < train_end]
+    users = set(train.user_id)
+    parts = train, log[(log.timestamp >= val_start) & (log.timestamp < val_end)], log[log.timestamp >= test]
+    return [_sorted(_compress(part[part.user_id.isin(users)])) for part in parts]

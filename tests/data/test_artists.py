@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from musicrec.data import artists as artists_module
 from musicrec.data.artists import load_artists, write_artists
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
+from tests.data.made_yambda import write_mapping
 
 TRACKS = TrackIndex(["1", "b", "c", "10"])
 
@@ -25,12 +27,28 @@ def test_artists_by_track_idx(tmp_path: Path, kind: str, caplog: pytest.LogCaptu
     workspace = Workspace(tmp_path)
     write_artists(path, workspace, TRACKS)
     artists = load_artists(workspace, len(TRACKS))
-    assert artists is not None and artists.tolist() == [0, 1, -1, 0]
+    assert artists is not None and artists.known.tolist() == [True, True, False, True]
+    assert artists.tracks.tolist() == [0, 1, 3] and artists.artists.tolist() == [0, 1, 0]
     assert "1 of the 4 tracks of" in caplog.text and "are not in the track index; see" in caplog.text
     assert "1 tracks of the index have no artist" in caplog.text
     assert (workspace.data_dir / "unknown_artists.csv").read_text() == "trackid,artist\nelsewhere,W\n"
     write_artists(None, workspace, TRACKS)
     assert load_artists(workspace, len(TRACKS)) is None
+
+
+@pytest.mark.parametrize("kind", ["artist", "album"])
+def test_yambda_has_numbers_and_several_artists(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(artists_module, "_MOST_LISTED", 2)
+    path = write_mapping(tmp_path, kind, [(8, 10), (9, 1), (7, 10), (8, 10), (5, 44), (5, 45), (5, 46)])
+    workspace = Workspace(tmp_path)
+    write_artists(path, workspace, TRACKS)
+    artists = load_artists(workspace, len(TRACKS))
+    assert artists is not None and artists.matrix.toarray().tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 1, 1]]
+    assert (workspace.data_dir / "artists.csv").read_text() == "idx,artist\n0,9\n3,8\n3,7\n"
+    assert "3 of the 5 tracks of" in caplog.text and "(the first 2 rows)" in caplog.text
+    assert (workspace.data_dir / "unknown_artists.csv").read_text() == "trackid,artist\n44,5\n45,5\n"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.comparison import compare
 from musicrec.evaluation.metrics import metric_columns
-from musicrec.evaluation.report.tables import print_comparison
+from musicrec.evaluation.report.html_report import write_report
+from musicrec.evaluation.report.tables import latex, markdown, print_comparison
 from musicrec.files import parquet_metadata, write_parquet
 from musicrec.workspace import TrackIndex
 from tests.evaluation.made_up import TRACKS, MadeUp
@@ -252,7 +253,34 @@ def test_leave_one_out_scores_each_split_on_its_own_lists(made_up: MadeUp) -> No
     assert row["MRR@10"] == pytest.approx((1 / 6 + 1 / 7) / 2)
 
 
-def test_tracks_of_known_and_of_new_artists(made_up: MadeUp) -> None:
+def test_pooled_ndcg_is_a_column_on_request(made_up: MadeUp, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.run("knn", "musicnn", first_hit=2)
+    assert "NDCG@10 pooled" not in compare(made_up.workspace, 10).tables["cosine"]
+    comparison = compare(made_up.workspace, 10, pooled=True)
+    # All users have two held-out tracks, so the ideal is the same for all, and both means agree.
+    row = read(made_up, "cosine.csv").iloc[0]
+    assert list(read(made_up, "cosine.csv"))[-3:] == ["NDCG@10", "NDCG@10 pooled", "Size"]
+    assert row["NDCG@10 pooled"] == pytest.approx(row["NDCG@10"])
+    assert read(made_up, "comparison.csv")["NDCG@10 pooled"].notna().all()
+    print_comparison(comparison)
+    assert "NDCG@10 pooled" in capsys.readouterr().out
+    assert "NDCG@10 pooled" in markdown(comparison, "cosine") and "NDCG@10 pooled" in latex(comparison, "cosine")
+    assert write_report(made_up.workspace, comparison, []).read_text().count("NDCG@10 pooled") == 1
+
+
+def test_runs_of_one_protocol(made_up: MadeUp, caplog: pytest.LogCaptureFixture) -> None:
+    """Lists with heard tracks are compared with each other only; without a wish, the runs decide if they agree."""
+    first = made_up.run("knn", "musicnn", first_hit=2, settings={"repeat": True})
+    assert set(compare(made_up.workspace, 10).runs) == {first}
+    second = made_up.run("knn", "random", first_hit=2)
+    assert set(compare(made_up.workspace, 10).runs) == {second}
+    assert f"{first}.pqt: its lists were made with eval.repeat=true; compare such runs with" in caplog.text
+    assert set(compare(made_up.workspace, 10, repeat=True).runs) == {first}
+    with pytest.raises(MusicrecError, match="eval.repeat=perhaps is invalid; must be true, false or null"):
+        compare(made_up.workspace, 10, repeat="perhaps")  # type: ignore[arg-type]
+
+
+def test_tracks_of_known_and_of_new_artists(made_up: MadeUp, capsys: pytest.CaptureFixture[str]) -> None:
     """Tracks t and t + 10 share an artist in the first half of the users' truth only."""
     made_up.data()
     made_up.run("knn", "musicnn", first_hit=1)
@@ -267,5 +295,8 @@ def test_tracks_of_known_and_of_new_artists(made_up: MadeUp) -> None:
     assert comparison.artists["NDCG@10"].tolist() == pytest.approx([whole])
     rows = [f"{track},{track % 10}" for track in range(40)]  # train is the truth shifted by 10 and 20
     (made_up.workspace.data_dir / "artists.csv").write_text("idx,artist\n" + "\n".join(rows) + "\n")
-    assert compare(made_up.workspace, 10).artists["artist"].tolist() == ["known"]
+    comparison = compare(made_up.workspace, 10)
+    assert comparison.artists["artist"].tolist() == ["known"]
+    print_comparison(comparison)
+    assert "held-out tracks of artists that the user knows" in capsys.readouterr().out
     assert read(made_up, "artists.csv")["users"].tolist() == [len(known)]

@@ -12,7 +12,7 @@ def test_splits_in_order_and_without_train(made_up: MadeUp) -> None:
     made_up.workspace.split("test").unlink()
     truth = load_truth(made_up.workspace)
     assert list(truth) == ["val", "hot_test", "cold_test"]
-    assert list(truth["val"]) == ["user_id", "track_id"] and len(truth["val"]) == 20
+    assert list(truth["val"]) == ["user_id", "track_id", "count"] and len(truth["val"]) == 20
 
 
 def test_no_test_split(made_up: MadeUp) -> None:

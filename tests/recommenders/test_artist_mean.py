@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from musicrec.data.artists import TrackArtists
 from musicrec.data.interactions import SplitData
 from musicrec.recommenders.artist_mean import ArtistMean
 from musicrec.recommenders.base import Inputs
@@ -37,7 +38,7 @@ def test_cold_tracks(audio: bool) -> None:
     data, table = cold_world()
     artists = np.full(37, -1)
     artists[[0, 1, 32]], artists[33], artists[2:6] = 7, 8, 9
-    model = ArtistMean(Inputs(replace(data, artists=artists), table if audio else None), factors=4)
+    model = ArtistMean(Inputs(replace(data, artists=TrackArtists.single(artists)), table if audio else None), factors=4)
     cold, items = model.encode_cold().numpy(), model.items.numpy()
     np.testing.assert_allclose(cold[0], items[:2].mean(axis=0), rtol=1e-5)
     lists = model.recommend(np.arange(40), 6, retriever=model.retriever(pool="cold"))[0]
@@ -46,6 +47,16 @@ def test_cold_tracks(audio: bool) -> None:
         assert (lists[1::4, 0] == 33).all() and set(lists[0].tolist()) == {32, 33, 34, 35, 36, -1}
     else:
         assert np.isnan(cold[1:]).all() and set(lists[0].tolist()) == {32, -1}
+
+
+def test_a_track_of_several_artists_is_the_mean_of_all_their_tracks() -> None:
+    """Track 32 is by 7 and 8; tracks 0 and 1 by 7, 1 and 5 by 8: 1 counts once."""
+    data, _ = cold_world()
+    pairs = np.array([(0, 7), (1, 7), (1, 8), (5, 8), (32, 7), (32, 8)])
+    artists = TrackArtists(37, pairs[:, 0], pairs[:, 1])
+    model = ArtistMean(Inputs(replace(data, artists=artists), None), factors=4)
+    expected = model.items.numpy()[[0, 1, 5]].mean(axis=0)
+    np.testing.assert_allclose(model.encode_cold().numpy()[0], expected, rtol=1e-5)
 
 
 def test_without_artists_there_are_no_cold_lists() -> None:

@@ -11,6 +11,7 @@ from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.metrics import per_user
 from musicrec.recommenders.bert4rec import BERT4Rec
+from musicrec.recommenders.sasrec import SASRec
 from musicrec.recommenders.shallow import Shallow
 from musicrec.recommenders.trained import TrainedRecommender, canonical_monitor
 from musicrec.training.results import predictions as _predictions
@@ -31,7 +32,7 @@ def test_other_names_are_refused_with_what_is_allowed(wrong: str) -> None:
         canonical_monitor(wrong)
 
 
-@pytest.mark.parametrize("kind", [Shallow, BERT4Rec])
+@pytest.mark.parametrize("kind", [Shallow, BERT4Rec, SASRec])
 @pytest.mark.parametrize("metric", ["ndcg", "recall", "hitrate"])
 def test_the_metric_is_that_of_the_final_lists(
     many: SplitData, audio: np.ndarray, fit: Callable[..., Any], kind: type[TrainedRecommender], metric: str

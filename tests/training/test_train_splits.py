@@ -169,3 +169,44 @@ def test_one_listener(compose: Callable[..., DictConfig], tmp_path: Path, option
     assert pd.read_parquet(workspace.metrics(name, "cold_test"))["HitRate@2"].tolist() == [1.0]
     stages.evaluate(compose(*SMALL))
     assert (workspace.root / "comparison.csv").is_file()
+
+
+@pytest.mark.parametrize("options", [("knn",), ("popularity",), ("bert",)], ids=" ".join)
+@pytest.mark.parametrize("repeat", [False, True])
+def test_global_temporal(
+    compose: Callable[..., DictConfig], tmp_path: Path, options: tuple[str, ...], repeat: bool
+) -> None:
+    workspace = windowed(tmp_path)
+    flags = ("data.split=global_temporal", "data.gap=1h", "data.val_window=1d", *(["eval.repeat=true"] * repeat))
+    name, predictions = trained(compose, workspace, *options, "eval.top_k=9", "eval.k=9", *flags)
+    train, test = (pd.read_parquet(workspace.split(split)) for split in ("train", "test"))
+    known = set(zip(train.user_id, train.track_id, strict=True))
+    listed = set(zip(predictions.user_id, predictions.item_id, strict=True))
+    # With repeats the lists of nine hold all nine tracks of train, otherwise the four that the user has not played.
+    assert predictions.groupby("user_id").size().tolist() == [9 if repeat else 4] * 12
+    assert bool(known & listed) is repeat and "new" not in predictions.item_id.to_numpy()
+    truth = test if repeat else test[[pair not in known for pair in zip(test.user_id, test.track_id, strict=True)]]
+    scores = pd.read_parquet(workspace.metrics(name, "test"))
+    assert sorted(scores.user_id) == sorted(truth.user_id.unique())
+    # Half of a user's tracks are new to the world: they stay in the truth, and nobody can hit them.
+    hits = truth[truth.track_id.isin(train.track_id)].groupby("user_id").size().reindex(scores.user_id, fill_value=0)
+    sizes = truth.groupby("user_id").size().reindex(scores.user_id)
+    assert scores["Recall@9"].to_numpy() == pytest.approx((hits / sizes).to_numpy())
+    stages.evaluate(compose(*SMALL, "eval.k=9", "eval.pooled_ndcg=true"))  # follows the runs
+    row = pd.read_csv(workspace.root / "comparison.csv").iloc[0]
+    assert row["Recall@9"] == pytest.approx(scores["Recall@9"].mean()) and row["NDCG@9 pooled"] > 0
+    chance = pd.read_csv(workspace.root / "chance.csv").iloc[0]
+    assert chance["Recall@9"] == pytest.approx(row["Recall@9"])  # the list is the catalogue
+
+
+def windowed(tmp_path: Path) -> Workspace:
+    """Returns a workspace of users with five tracks of nine in train, who play one of them, another and a new one."""
+    rows = [(user, f"t{(user + 2 * step) % 9}", f"2019-03-0{step + 1}") for user in range(1, 13) for step in range(5)]
+    for day in ("2019-03-11", "2019-03-11T12:00"):
+        rows += [(user, track, day) for user in range(1, 13) for track in (f"t{user % 9}", f"t{(user + 1) % 9}", "new")]
+    log = tmp_path / "log.csv"
+    pd.DataFrame(rows, columns=["user_id", "track_id", "timestamp"]).to_csv(log, index=False)
+    workspace = Workspace(tmp_path / "workspace")
+    windows = {"split": "global_temporal", "val_window": "1d", "gap": "1h"}
+    prepare(flat(DataSource, "tiny", plays=log, start="auto", test="2019-03-11T12:00", **windows), workspace)
+    return workspace

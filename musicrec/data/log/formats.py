@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from annotated_types import Predicate
 
+from musicrec.data.log.conditions import Condition
 from musicrec.values import NotNegative, Text, Told, check_fields
 
 AUTO = "auto"
@@ -86,11 +87,12 @@ class LogSettings:
         """Returns the settings as JSON values."""
         return {**vars(self), "columns": None if self.columns is None else list(self.columns)}
 
-    def wanted(self, label: str | None) -> LogColumns:
+    def wanted(self, label: str | None, conditions: tuple[Condition, ...] = ()) -> LogColumns:
         """Returns the columns to read.
 
         Args:
             label: column that says to which split a row belongs; None: there is none.
+            conditions: which rows count.
         """
         names = None if self.columns is None else tuple(self.columns)
         return LogColumns(
@@ -103,6 +105,7 @@ class LogSettings:
             encoding=self.encoding,
             min_played_seconds=self.min_played_seconds,
             label=label,
+            conditions=conditions,
         )
 
 
@@ -120,6 +123,7 @@ class LogColumns:
         encoding: of the text; `auto` = UTF-8, or what a byte order mark says.
         min_played_seconds: shorter plays are left out, where the log says how long they were.
         label: column that says to which split a row belongs; None: there is none.
+        conditions: which rows count, for Parquet files; text has none.
 
     In tables, `auto` for user, track or timestamp is the default name or a usual other one; if none is there,
     `timestamp` is None.
@@ -134,6 +138,7 @@ class LogColumns:
     encoding: str = AUTO
     min_played_seconds: float = 0
     label: str | None = None
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,9 @@ def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -
     if magic == b"PAR1" and file.member is None:
         table = files.enter_context(pq.ParquetFile(file.path))
         layout = parquet_layout(file.path, table.schema_arrow, columns)
-        return layout, read_parquet(table, layout)
+        return layout, read_parquet(table, layout, columns.conditions)
+    if needed := [condition.key for condition in columns.conditions if condition.key]:
+        raise MusicrecError(f"{file} is text; data.{needed[0]} is for Parquet files with such a column")
     stream = utf8_text(_decompressed(file, binary, magic, workers, files), columns.encoding, str(file))
     if is_document(stream.peek(1 << 16)):
         lines = document_lines(cast(BinaryIO, stream), str(file))

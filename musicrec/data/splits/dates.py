@@ -9,12 +9,23 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from musicrec.columns import TIMESTAMP
-from musicrec.errors import MusicrecError
+from musicrec.data.splits.windows import Windows
+from musicrec.errors import MusicrecError, shown
 
 if TYPE_CHECKING:
     import duckdb
 
 AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Dates:
+    """What is asked for: the options `data.start`, `data.test` and `data.end`, and the windows of global_temporal."""
+
+    start: str
+    test: str
+    end: str | None
+    windows: Windows
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,9 @@ def parse_date(key: str, value: str) -> datetime:
     try:
         instant = datetime.fromisoformat(value)
     except ValueError as error:
-        raise MusicrecError(f"data.{key}={value} is not a valid date; use 2019-02-20 or 2019-02-20T18:30") from error
+        raise MusicrecError(
+            f"data.{key}={shown(value)} is not a valid date; use 2019-02-20 or 2019-02-20T18:30"
+        ) from error
     return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 
@@ -76,7 +89,7 @@ def log_range(connection: duckdb.DuckDBPyConnection) -> str:
     return f"the log's plays of known tracks are from {first} to {last}; choose dates within that range"
 
 
-def chosen_period(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+def chosen_period(connection: duckdb.DuckDBPyConnection, dates: Dates) -> Period:
     """Returns the period of the temporal split, with `auto` filled in from the table `plays`.
 
     The held-out month ends with the day of the last play (before `end`). Months and years are calendar ones: for a log
@@ -85,38 +98,34 @@ def chosen_period(connection: duckdb.DuckDBPyConnection, start: str, test: str, 
     Raises:
         MusicrecError: if a date is invalid, the dates are in the wrong order, or no play is before `end`.
     """
-    held_out_from = _test_date(connection, test, end)
+    held_out_from = _test_date(connection, dates)
     period = Period(
-        _calendar(held_out_from, months=-12) if start == AUTO else parse_date("start", start),
+        _calendar(held_out_from, months=-12) if dates.start == AUTO else parse_date("start", dates.start),
         held_out_from,
-        None if end is None else parse_date("end", end),
+        end_date(dates),
     )
     check_order(period)
     return period
 
 
-def year_and_month(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+def year_and_month(connection: duckdb.DuckDBPyConnection, dates: Dates) -> Period:
     """Returns the period of the hot_cold split: the year before `test` and the month after it, no later than `end`.
 
     `start` is ignored: the year is the study's, and the default of data=music4all would be after its test date.
     """
-    held_out_from = _test_date(connection, test, end)
+    held_out_from, end = _test_date(connection, dates), end_date(dates)
     last = _calendar(held_out_from, months=1)
-    period = Period(
-        _calendar(held_out_from, months=-12), held_out_from, last if end is None else min(last, parse_date("end", end))
-    )
+    period = Period(_calendar(held_out_from, months=-12), held_out_from, last if end is None else min(last, end))
     check_order(period)
     return period
 
 
-def whole_log(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+def whole_log(connection: duckdb.DuckDBPyConnection, dates: Dates) -> Period:
     """Returns the period of the leave_one_out split, which has no date from which plays are held out.
 
     It lasts from `start` (auto = the first play) to `end`.
     """
-    period = Period(
-        None if start == AUTO else parse_date("start", start), None, None if end is None else parse_date("end", end)
-    )
+    period = Period(None if dates.start == AUTO else parse_date("start", dates.start), None, end_date(dates))
     check_order(period)
     return period
 
@@ -129,13 +138,29 @@ def check_order(period: Period) -> None:
             raise MusicrecError(f"data.{key} ({date}) must be before data.{later_key} ({later})")
 
 
-def _test_date(connection: duckdb.DuckDBPyConnection, test: str, end: str | None) -> datetime:
-    if test != AUTO:
-        return parse_date("test", test)
-    before = Period(None, None, None if end is None else parse_date("end", end)).within
+def end_date(dates: Dates) -> datetime | None:
+    """Returns the instant from which plays are dropped; None = none are."""
+    return None if dates.end is None else parse_date("end", dates.end)
+
+
+def last_play(connection: duckdb.DuckDBPyConnection, dates: Dates) -> datetime:
+    """Returns the time of the last play before `data.end`.
+
+    Raises:
+        MusicrecError: if there is none.
+    """
+    before = Period(None, None, end_date(dates)).within
+    last: datetime | None
     [(last,)] = connection.execute(f"SELECT max({TIMESTAMP}) FROM plays WHERE {before}").fetchall()
     if last is None:
-        raise MusicrecError(f"data.end={end} leaves no plays: {log_range(connection)}")
+        raise MusicrecError(f"data.end={dates.end} leaves no plays: {log_range(connection)}")
+    return last
+
+
+def _test_date(connection: duckdb.DuckDBPyConnection, dates: Dates) -> datetime:
+    if dates.test != AUTO:
+        return parse_date("test", dates.test)
+    last = last_play(connection, dates)
     day_after = last.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return _calendar(day_after, months=-1)
 

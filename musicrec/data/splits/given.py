@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.log.values import LogBatch
-from musicrec.data.splits.dates import Period
+from musicrec.data.splits.dates import Dates, Period
 from musicrec.errors import MusicrecError, demand
 from musicrec.files import atomic_path
 from musicrec.workspace import TrackIndex
@@ -78,7 +78,7 @@ def placed(batch: LogBatch, split: str | None, column: str | None, names: Mappin
     return replace(batch, labels=pa.DictionaryArray.from_arrays(batch.labels.indices, named))
 
 
-def no_dates(connection: duckdb.DuckDBPyConnection, start: str, test: str, end: str | None) -> Period:
+def no_dates(connection: duckdb.DuckDBPyConnection, dates: Dates) -> Period:
     """Returns the period of a given split: all plays."""
     return Period(None, None, None)
 

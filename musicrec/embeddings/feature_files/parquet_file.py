@@ -20,13 +20,22 @@ _COLUMNS = 256
 _ROW_NUMBERS = "__index_level_0__"
 
 
-def read_parquet(path: Path, ids: Path | None) -> Iterator[Block]:
+def read_parquet(path: Path, ids: Path | None, column: str | None = None) -> Iterator[Block]:
     """Yields the rows of a file.
 
     The ids are in a column with one of the usual names (`id`, `trackid`, ...) or in the first one that holds text.
+
+    Args:
+        path: the file.
+        ids: ignored.
+        column: the column of vectors, where there may be several of lists; None: the only one.
     """
     file = pq.ParquetFile(path)
     kinds = {field.name: field.type for field in file.schema_arrow if field.name != _ROW_NUMBERS}
+    if column is not None:
+        if column not in kinds or not _is_list(kinds[column]):
+            raise MusicrecError(f"{path} has no column {column} of lists; it has {', '.join(kinds)}")
+        kinds = {name: kind for name, kind in kinds.items() if name == column or not _is_list(kind)}
     texts = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
     key = id_column(list(kinds)) or next(iter(texts), None)
     if key is None:

@@ -29,18 +29,19 @@ _READERS: dict[str, Reader] = {
 }
 
 
-def read_blocks(path: Path, ids: Path | None = None) -> Iterator[Block]:
+def read_blocks(path: Path, ids: Path | None = None, column: str | None = None) -> Iterator[Block]:
     """Yields the rows of a feature file, or of a folder of per-track .npy files, in blocks of limited size.
 
     Args:
         path: the file or folder.
         ids: file with the track ids of a matrix without ids.
+        column: the column of lists, of a Parquet file that has several.
 
     Raises:
         MusicrecError: unknown extension, damaged, or not laid out as expected.
     """
     try:
-        yield from _reader(path)(path, ids)
+        yield from _reader(path)(path, ids) if column is None else read_parquet(path, ids, column)
     except (ValueError, OSError, EOFError, pa.ArrowException, SafetensorError) as error:
         reason = "it holds Python objects, save ids as np.array(ids, dtype=str)" if "pickle" in str(error) else ""
         raise MusicrecError(f"{path} cannot be read: {reason or first_line(error)}") from None

@@ -21,7 +21,8 @@ from musicrec.evaluation.results import Scores, shown_rows
 from musicrec.evaluation.runs import Run
 from musicrec.evaluation.scoring import split_rows
 from musicrec.evaluation.statistics.bars import bar_rows
-from musicrec.evaluation.statistics.significance import PAIRED, holm, pairwise
+from musicrec.evaluation.statistics.equivalence import MARGIN
+from musicrec.evaluation.statistics.significance import P_VALUES, PAIRED, holm, pairwise
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def group_table(
     splits: Sequence[str],
     catalogue: Catalogue | None,
     cutoffs: Cutoffs,
+    margin: float = MARGIN,
 ) -> GroupTable:
     """Returns the metrics and tests of every run that a table shows, and of the table's bar, in every group.
 
@@ -84,6 +86,7 @@ def group_table(
         splits: the test splits.
         catalogue: has train; None: only columns of `attributes` can be used, and none are.
         cutoffs: k of each split.
+        margin: see `paired_tests`.
 
     Raises:
         MusicrecError: an unknown grouping; a file of users that lists none of the test users.
@@ -111,7 +114,7 @@ def group_table(
                 frames = {row: measured[run][number] for row, run in names.items()}
                 keys = {"table": table, "split": split, "by": group.by, "group": group.name}
                 rows += [_row(frame, keys, row, names[row], group, chance[number]) for row, frame in frames.items()]
-            tests.append(_tests(table, split, groups, names, measured, cutoffs.ndcg(split)))
+            tests.append(_tests(table, split, groups, names, measured, cutoffs.ndcg(split), margin))
     frame = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
     return GroupTable(frame, pd.concat([each for each in tests if len(each)] or tests, ignore_index=True))
 
@@ -174,6 +177,7 @@ def _tests(
     names: Mapping[str, str],
     measured: Mapping[str, Sequence[pd.DataFrame]],
     ndcg: str,
+    margin: float,
 ) -> pd.DataFrame:
     """Returns the tests of all pairs in every group of a table and split; groups of fewer than ten users have none."""
     frames = []
@@ -181,12 +185,12 @@ def _tests(
         values = {row: measured[run][number][ndcg].to_numpy() for row, run in names.items()}
         users = len(next(iter(values.values()), ()))
         if users >= FEWEST and len(values) > 1:
-            tests = pairwise(values, corrected=False)
+            tests = pairwise(values, corrected=False, margin=margin)
             frames.append(tests.assign(table=table, split=split, by=group.by, group=group.name, users=users))
     if not frames:
         return GroupTable().tests
     found = pd.concat(frames, ignore_index=True)
     for _, tests in found.groupby("by", sort=False):
-        for column in ("p_t", "p_wilcoxon"):
+        for column in P_VALUES:
             found.loc[tests.index, column] = holm(tests[column].to_numpy(np.float64))
     return found[[*_TESTS]]

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 
 from musicrec.columns import SPLIT, TRACK, USER
+from musicrec.data.artists import TrackArtists
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import per_user
 from musicrec.evaluation.runs import Run
@@ -16,25 +18,30 @@ from musicrec.evaluation.scoring import split_rows
 KNOWN, NEW = "known", "new"
 
 
-def artist_groups(truth: pd.DataFrame, train: pd.DataFrame, artists: np.ndarray) -> dict[str, pd.DataFrame]:
-    """Returns the held-out pairs by whether the user played the track's artist in train: `known` or `new`.
+def artist_groups(truth: pd.DataFrame, train: pd.DataFrame, artists: TrackArtists) -> dict[str, pd.DataFrame]:
+    """Returns the held-out pairs by whether the user played one of the track's artists in train: `known` or `new`.
 
     Pairs whose track has no artist are in neither.
 
     Args:
         truth: user_id, track_id of a held-out split.
         train: user_id, track_id.
-        artists: (tracks,) number of the artist of each track, -1 for unknown.
+        artists: of each track.
 
     >>> train = pd.DataFrame({"user_id": [1], "track_id": [0]})
     >>> truth = pd.DataFrame({"user_id": [1, 1, 1], "track_id": [1, 2, 3]})
-    >>> {name: rows["track_id"].tolist() for name, rows in artist_groups(truth, train, np.array([5, 5, 6, -1])).items()}
+    >>> groups = artist_groups(truth, train, TrackArtists.single([5, 5, 6, -1]))
+    >>> {name: rows["track_id"].tolist() for name, rows in groups.items()}
     {'known': [1], 'new': [2]}
     """
-    names = ["user", "artist"]
-    played = pd.MultiIndex.from_arrays([train[USER], artists[train[TRACK]]], names=names)
-    held_out = pd.MultiIndex.from_arrays([truth[USER], artists[truth[TRACK]]], names=names)
-    has_artist, known = artists[truth[TRACK]] >= 0, held_out.isin(played)
+    users = pd.Index(truth[USER].unique())
+    mine = train[train[USER].isin(users)]
+    shape = (len(users), artists.num_tracks)
+    by_artist = artists.matrix
+    history = csr_matrix((np.ones(len(mine), np.float32), (users.get_indexer(mine[USER]), mine[TRACK])), shape)
+    played = history @ by_artist  # (users, artists): how many tracks of the artist the user played
+    shared = by_artist[truth[TRACK]].multiply(played[users.get_indexer(truth[USER])])
+    has_artist, known = artists.known[truth[TRACK]], np.asarray(shared.sum(axis=1)).ravel() > 0
     return {KNOWN: truth[has_artist & known], NEW: truth[has_artist & ~known]}
 
 
@@ -43,7 +50,7 @@ def artist_table(
     truth: Mapping[str, pd.DataFrame],
     splits: Sequence[str],
     train: pd.DataFrame,
-    artists: np.ndarray,
+    artists: TrackArtists,
     cutoffs: Cutoffs,
 ) -> pd.DataFrame:
     """Returns one row per run, test split and group of artists: number of users and mean metrics.

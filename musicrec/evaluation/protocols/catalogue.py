@@ -29,21 +29,26 @@ class Catalogue:
         warm: sorted track idx of train.
         cold: sorted track idx of cold_test.
         mixed: whether lists hold both, the meaning of `data.candidates=mixed`.
+        repeat: whether a user's own tracks may be recommended again.
     """
 
     train: pd.DataFrame
     warm: np.ndarray
     cold: np.ndarray
     mixed: bool = False
+    repeat: bool = False
 
     @classmethod
-    def load(cls, workspace: Workspace, truth: Mapping[str, pd.DataFrame], runs: Iterable[Run]) -> Catalogue | None:
+    def load(
+        cls, workspace: Workspace, truth: Mapping[str, pd.DataFrame], runs: Iterable[Run], repeat: bool = False
+    ) -> Catalogue | None:
         """Returns the catalogue of a workspace, None without data/train.pqt.
 
         Args:
             workspace: has train.
             truth: the held-out splits.
             runs: say whether their lists are mixed; if they differ, a warning is logged.
+            repeat: see the attribute.
         """
         if not workspace.split("train").is_file():
             return None
@@ -57,7 +62,7 @@ class Catalogue:
                 "own (paths.output=FOLDER)",
                 " and ".join(sorted(map(str, kinds))),
             )
-        return cls(train, warm, np.setdiff1d(cold, warm), kinds == {"mixed"})
+        return cls(train, warm, np.setdiff1d(cold, warm), kinds == {"mixed"}, repeat)
 
     def candidates(self, split: str) -> np.ndarray:
         """Returns the sorted track idx that lists of a split are drawn from."""
@@ -72,7 +77,7 @@ class Catalogue:
 
     def chance(self, split: str, truth: pd.DataFrame, k: int) -> dict[str, float]:
         """Returns the expected metrics of random lists, see `chance_level`."""
-        return chance_level(truth, self.candidates(split), self.train, k)
+        return chance_level(truth, self.candidates(split), self.train, k, repeat=self.repeat)
 
 
 def _data(run: Run) -> Mapping[str, Any]:

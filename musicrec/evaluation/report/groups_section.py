@@ -34,7 +34,7 @@ def group_grid(comparison: Comparison, table: str, split: str) -> Grid:
         worse = worse_than_best(means, tests[(tests["by"] == by) & (tests["group"] == group)])
         for row in own.to_dict("records"):
             name = str(row["row"])
-            conf = "" if pd.isna(row[f"{ndcg} conf"]) else f"{row[f'{ndcg} conf']:.4f}"
+            conf = "" if pd.isna(row[f"{ndcg} conf"]) else f"± {row[f'{ndcg} conf']:.4f}"
             cell = GridCell(f"{row[ndcg]:.4f}", conf, best=row[ndcg] == means.max(), worse=name in worse)
             title = titles.get(name) or f"{comparison.title(str(row['run']))} (no audio)"
             cells.setdefault(name, [GridCell(title, name=True)]).append(cell)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -19,12 +20,15 @@ from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.report.groups_section import NOTE, group_grid
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
-from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cells, chance_cells, legend
+from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cell_of, cells, chance_cells, legend, tried
 from musicrec.evaluation.report.template import render
 from musicrec.evaluation.statistics.bars import sentence
+from musicrec.evaluation.statistics.equivalence import difference_verdict
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
+
+_Value = TypeVar("_Value")
 
 _METRICS = {
     "NDCG": "hits near the top count more; 1 = all held-out tracks first; the tables are sorted by it",
@@ -47,7 +51,15 @@ _CONTROLS = (
     "Gain: real over shuffled. † not significantly better (paired t test, Holm-corrected)."
 )
 _ARTISTS = "Held-out tracks whose artist the user played in training (known) and the others (new), on the same lists."
-_SEEDS = "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result (0 without noise)."
+_SEEDS = (
+    "Mean over seeds ± half-width of its 95 % interval: how far training noise moves the result (0 without noise). "
+    "Users × seeds: the 95 % interval of NDCG for other users and other seeds together."
+)
+_SEED_PAIRS = (
+    "NDCG of the first minus the second, for other users and other seeds (random effects of both; Holm-corrected in "
+    "each table). Detectable: the smallest true difference that would have been found in 80 % of such experiments. "
+    "Equivalent: the true difference is smaller than {margin} of the better one (two one-sided tests, p < 0.05)."
+)
 
 
 def write_report(workspace: Workspace, comparison: Comparison, plots: Iterable[Plot]) -> Path:
@@ -92,6 +104,12 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
         Section("controls", "Real against shuffled vectors", _controls(comparison), note=_CONTROLS),
         Section("artists", "Known and new artists", _artists(comparison), note=_ARTISTS),
         Section("seeds", "Several seeds", _seeds(comparison), note=_SEEDS),
+        Section(
+            "seed_pairs",
+            "Differences over users and seeds",
+            _seed_pairs(comparison),
+            note=_SEED_PAIRS.format(margin=f"{comparison.margin:.0%}".replace("%", " %")),
+        ),
         Section("data", "The data", _data(workspace), images=_images(plots, ["popularity", "activity"])),
         Section("runs", "All runs", _all_runs(comparison)),
     ]
@@ -99,9 +117,14 @@ def _sections(workspace: Workspace, comparison: Comparison, plots: Mapping[str, 
 
 
 def _metrics(comparison: Comparison, split: str | None = None) -> list[str]:
-    """Returns the columns with NDCG first: a phone shows two without scrolling."""
-    metrics = comparison.metrics(split)
-    return [metrics[-1], *metrics[:-1]]
+    """Returns the columns with NDCG first."""
+    return _ndcg_first(comparison.metrics(split))
+
+
+def _ndcg_first(values: Sequence[_Value]) -> list[_Value]:
+    """Returns the five metrics with NDCG, and what follows it, first: a phone shows two without scrolling."""
+    before = len(_METRICS) - 1
+    return [*values[before:], *values[:before]]
 
 
 def _k(comparison: Comparison) -> str:
@@ -156,22 +179,25 @@ def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str,
     runs = dict(comparison.shown(table, split)[["row", "run"]].to_numpy())
     names = comparison.row_titles(table, split)
     rows = [
-        [_link(runs[embedding], names[embedding]), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(runs[embedding], names[embedding]), *map(_number, _ndcg_first(row_cells)), GridCell(size)]
         for embedding, row_cells, size in cells(comparison, table, split)
     ]
     bars = comparison.bar_rows(table, split)["run"]
     rows += [
-        [_link(run, name), *map(_number, [row_cells[-1], *row_cells[:-1]]), GridCell(size)]
+        [_link(run, name), *map(_number, _ndcg_first(row_cells)), GridCell(size)]
         for run, (name, row_cells, size) in zip(bars, bar_cells(comparison, table, split), strict=True)
     ]
+    counts = tried(comparison, table, split)
+    rows = [[*row, *map(GridCell, counts[number : number + 1])] for number, row in enumerate(rows)]
     if chance := chance_cells(comparison, split):
-        rows.append([GridCell(CHANCE), *map(_number, [chance[-1], *chance[:-1]]), GridCell("")])
+        empty = [GridCell("")] * (1 + bool(counts))
+        rows.append([GridCell(CHANCE), *map(_number, _ndcg_first(chance)), *empty])
     title = comparison.titles[table]
     return Section(
         stem,
         title if len(comparison.splits) == 1 else f"{title} · {split}",
-        Grid(["embedding", *_metrics(comparison, split), "Size"], rows),
-        note=legend(bar=len(bars) > 0),
+        Grid(["embedding", *_ndcg_first(comparison.columns(split)), "Size", *(["tried"] if counts else [])], rows),
+        note=legend(comparison, table, split),
         images=_images(plots, [f"{kind}_{stem}" for kind in ("bars", "pairs", "ranks")]),
     )
 
@@ -248,9 +274,46 @@ def _seeds(comparison: Comparison) -> Grid:
     """Returns the settings that were run with several seeds."""
     rows = []
     for row in comparison.seeds[comparison.seeds["seeds"] > 1].to_dict("records"):
+        ndcg, metrics = comparison.ndcg(row["split"]), _metrics(comparison, row["split"])
         name = row["setting"] if len(comparison.splits) == 1 else f"{row['setting']} · {row['split']}"
-        rows.append([GridCell(name, name=True), GridCell(str(row["seeds"])), *_numbers(comparison, row, row["split"])])
-    return Grid(["setting", "seeds", *(metric.partition("@")[0] for metric in _metrics(comparison))], rows)
+        together = Cell(row[ndcg], row[f"{ndcg} conf"], ends=(row[f"{ndcg} low"], row[f"{ndcg} high"]))
+        chance = comparison.chance.get(str(row["split"]), {}).get(ndcg)
+        rows.append(
+            [
+                GridCell(name, name=True),
+                GridCell(str(row["seeds"])),
+                GridCell(f"{row[ndcg]:.4f}", f"± {row[f'{ndcg} conf']:.4f}"),
+                GridCell(together.interval()),
+                *(GridCell(f"{row[metric]:.4f}", f"± {row[f'{metric} conf']:.4f}") for metric in metrics[1:]),
+                GridCell("" if chance is None else f"{chance:.4f}"),
+            ]
+        )
+    names = [metric.partition("@")[0] for metric in _metrics(comparison)]
+    return Grid(["setting", "seeds", names[0], "users × seeds", *names[1:], f"{CHANCE} {names[0]}"], rows)
+
+
+def _seed_pairs(comparison: Comparison) -> Grid:
+    """Returns the differences over users and seeds in NDCG."""
+    rows = []
+    for row in comparison.seed_pairs.to_dict("records"):
+        if row["metric"] != comparison.ndcg(row["split"]):
+            continue
+        title = comparison.titles[row["table"]]
+        seeds = f"{row['seeds first']} and {row['seeds second']}"
+        verdict = difference_verdict(row["p"], row["p_equivalence"])
+        names = f"{title} · {row['first']} − {row['second']}"
+        rows.append(
+            [
+                GridCell(names if len(comparison.splits) == 1 else f"{names} · {row['split']}", name=True),
+                GridCell(seeds),
+                GridCell(f"{row['difference']:+.4f}"),
+                GridCell(f"[{row['low']:.4f}, {row['high']:.4f}]"),
+                GridCell(f"{row['p']:.2g}"),
+                GridCell(f"{row['detectable']:.4f}"),
+                GridCell(verdict),
+            ]
+        )
+    return Grid(["pair", "seeds", "difference", "95 % interval", "p", "detectable", "verdict"], rows)
 
 
 def _data(workspace: Workspace) -> Grid:
@@ -268,7 +331,7 @@ def _all_runs(comparison: Comparison) -> Grid:
     rows = []
     for row in comparison.results.to_dict("records"):
         val, ndcg = row[f"{VAL} {comparison.ndcg(VAL)}"], comparison.ndcg(row["split"])
-        cell = Cell(row[ndcg], row[f"{ndcg} conf"])
+        cell = cell_of(row, ndcg)
         rows.append(
             [
                 _link(row["run"], row["run"]),
@@ -313,13 +376,18 @@ def _images(plots: Mapping[str, Plot], names: Iterable[str]) -> list[Image]:
 
 def _numbers(comparison: Comparison, row: Mapping[Hashable, float], split: str | None = None) -> list[GridCell]:
     """Returns the cells of the metrics in a row of results or seeds, without marks."""
-    return [_number(Cell(row[metric], row[f"{metric} conf"])) for metric in _metrics(comparison, split)]
+    return [_number(cell_of(row, metric)) for metric in _metrics(comparison, split)]
 
 
 def _number(cell: Cell) -> GridCell:
     """Returns the cell of a mean with its interval and marks."""
-    conf = "" if pd.isna(cell.conf) else f"{cell.conf:.4f}"
-    return GridCell(f"{cell.mean:.4f}", conf, best=cell.best, worse=cell.worse)
+    return GridCell("" if pd.isna(cell.mean) else f"{cell.mean:.4f}", _interval(cell), best=cell.best, worse=cell.worse)
+
+
+def _interval(cell: Cell) -> str:
+    """Returns `± 0.0012`, or both ends; empty if there is no interval."""
+    text = cell.interval()
+    return f"± {text}" if text and cell.ends is None else text
 
 
 def _link(run: str, text: str) -> GridCell:

@@ -81,7 +81,7 @@ def inspect_user(
     Raises:
         MusicrecError: if the user is unknown; the message names some.
     """
-    truth = pd.concat([frame.assign(**{SPLIT: split}) for split, frame in load_truth(workspace).items()])
+    truth = pd.concat([frame.assign(**{SPLIT: split}) for split, frame in load_truth(workspace, repeat=True).items()])
     train = read_split(workspace.split("train"), columns=PAIR, optional=(TIMESTAMP, COUNT))
     train = _rows_of_user(train, user)
     held_out = _rows_of_user(truth, user).drop_duplicates(TRACK)

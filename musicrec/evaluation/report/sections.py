@@ -12,7 +12,7 @@ class GridCell:
 
     Attributes:
         text: its text.
-        conf: half-width of the interval, shown below the text; empty for none.
+        conf: the interval, `± 0.0012` or both ends, shown below the text; empty for none.
         link: the section that the text leads to.
         name: whether the text is a name that may break after an underscore.
         best: whether it is the best of its column.

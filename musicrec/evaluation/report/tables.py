@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -31,21 +32,55 @@ class Cell:
         conf: half-width of its interval, NaN for none.
         best: whether it is the best of its column.
         worse: whether it is significantly worse than the best (paired t, Holm-corrected, 5 %).
+        ends: both ends of the interval if it is a bootstrap's, whose ends lie unequally far from the mean.
     """
 
     mean: float
     conf: float
     best: bool = False
     worse: bool = False
+    ends: tuple[float, float] | None = None
 
     def text(self, digits: int = 4) -> str:
-        """Returns `0.1234 ± 0.0012`; without the interval where there is none."""
-        return f"{self.mean:.{digits}f}" + ("" if pd.isna(self.conf) else f" ± {self.conf:.{digits}f}")
+        """Returns `0.1234 ± 0.0012`, `0.1234 [0.1225, 0.1249]` of a bootstrap; without the interval if there is none.
+
+        Empty for an unknown mean.
+
+        >>> Cell(0.1234, 0.0012).text(), Cell(0.1234, 0.0012, ends=(0.1225, 0.1249)).text()
+        ('0.1234 ± 0.0012', '0.1234 [0.1225, 0.1249]')
+        """
+        if pd.isna(self.mean):
+            return ""
+        interval = self.interval(digits)
+        sign = "± " if interval and self.ends is None else ""
+        return f"{self.mean:.{digits}f}" + (f" {sign}{interval}" if interval else "")
+
+    def interval(self, digits: int = 4) -> str:
+        """Returns `0.0012`, or `[0.1225, 0.1249]` of a bootstrap; empty if there is no interval."""
+        if pd.isna(self.conf):
+            return ""
+        if self.ends is None:
+            return f"{self.conf:.{digits}f}"
+        return f"[{self.ends[0]:.{digits}f}, {self.ends[1]:.{digits}f}]"
+
+
+def cell_of(row: Mapping[Any, Any], metric: str, *, best: bool = False, worse: bool = False) -> Cell:
+    """Returns the cell of a row of results, or of chance levels, which know neither intervals nor the pooled NDCG.
+
+    Args:
+        row: may have the columns `metric` and `{metric} conf`, and with a bootstrap `{metric} low` and `{metric} high`.
+        metric: column name.
+        best: see `Cell`.
+        worse: see `Cell`.
+    """
+    unknown = float("nan")
+    ends = (row[f"{metric} low"], row[f"{metric} high"]) if f"{metric} low" in row else None
+    return Cell(row.get(metric, unknown), row.get(f"{metric} conf", unknown), best, worse, ends)
 
 
 def cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
-    """Yields (name, the five cells, Size) of each row of a table, the best NDCG first."""
-    rows, metrics = comparison.shown(table, split), comparison.metrics(split)
+    """Yields (name, the cells, Size) of each row of a table, the best NDCG first."""
+    rows, metrics = comparison.shown(table, split), comparison.columns(split)
     best = rows[metrics].max()
     worse = {
         metric: worse_than_best(rows.set_index("row")[metric], comparison.pairs(table, split, metric))
@@ -53,7 +88,7 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
     }
     for row in rows.to_dict("records"):
         row_cells = [
-            Cell(row[metric], row[f"{metric} conf"], row[metric] == best[metric], row["row"] in worse[metric])
+            cell_of(row, metric, best=row[metric] == best[metric], worse=row["row"] in worse[metric])
             for metric in metrics
         ]
         yield str(row["row"]), row_cells, _size(row["Size"])
@@ -62,57 +97,75 @@ def cells(comparison: Comparison, table: str, split: str | None = None) -> Itera
 def bar_cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields what `cells` does of the recommenders without audio, the best on val first; without marks."""
     for row in comparison.bar_rows(table, split).to_dict("records"):
-        row_cells = [Cell(row[metric], row[f"{metric} conf"]) for metric in comparison.metrics(split)]
+        row_cells = [cell_of(row, metric) for metric in comparison.columns(split)]
         yield f"{comparison.title(row['run'])} (no audio)", row_cells, _size(row["Size"])
 
 
 def chance_cells(comparison: Comparison, split: str | None = None) -> list[Cell]:
-    """Returns the five cells of the chance level of a split; [] where it is not known."""
+    """Returns the cells of the chance level of a split; [] where it is not known."""
     split = split or comparison.splits[0]
     level = comparison.chance.get(split, {})
-    return [Cell(level[metric], float("nan")) for metric in comparison.metrics(split)] if level else []
+    return [cell_of(level, metric) for metric in comparison.columns(split)] if level else []
 
 
-def legend(bar: bool = False) -> str:
-    """Returns the explanation of the marks of `markdown` and `latex`; `bar`: whether there are rows without audio."""
-    return (
-        f"Mean over users ± half-width of its 95 % interval; best in bold; ‡ significantly worse than the best; "
+def legend(comparison: Comparison, table: str, split: str | None = None) -> str:
+    """Returns the explanation of the numbers and marks of a table."""
+    bootstrap = any(str(column).endswith(" low") for column in comparison.results)
+    interval = "[95 % bootstrap interval]" if bootstrap else "± half-width of its 95 % interval"
+    lines = [
+        f"Mean over users {interval}; best in bold; ‡ significantly worse than the best; "
         f"† after a name: not better than shuffled (paired t tests, Holm-corrected, p < {ALPHA})."
-        + (" Recommenders without audio are the bar to pass; they have no marks." if bar else "")
-    )
+    ]
+    if len(comparison.bar_rows(table, split)):
+        lines.append("Recommenders without audio are the bar to pass; they have no marks.")
+    if tried(comparison, table, split):
+        lines.append("Tried: number of settings of which the best on val is shown.")
+    return " ".join(lines)
+
+
+def tried(comparison: Comparison, table: str, split: str | None = None) -> list[str]:
+    """Returns the number of settings tried of each row, bars included, in the order of the table; [] if all are 1."""
+    rows = pd.concat([comparison.shown(table, split), comparison.bar_rows(table, split)])
+    return [str(count) for count in rows["tried"]] if (rows["tried"] > 1).any() else []
 
 
 def markdown(comparison: Comparison, table: str, split: str | None = None) -> str:
     """Returns a table in GitHub's Markdown, best in bold, ‡ for significantly worse than the best."""
-    header = ["embedding", *comparison.metrics(split), "Size"]
+    counts = tried(comparison, table, split)
+    header = ["embedding", *comparison.columns(split), "Size", *(["tried"] if counts else [])]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    for embedding, row_cells, size in _all_cells(comparison, table, split):
+    for number, (embedding, row_cells, size) in enumerate(_all_cells(comparison, table, split)):
         numbers = [
             f"**{cell.text()}**" if cell.best else cell.text() + (" ‡" if cell.worse else "") for cell in row_cells
         ]
-        lines.append([embedding.replace("|", "\\|"), *numbers, size])
+        lines.append([embedding.replace("|", "\\|"), *numbers, size, *counts[number : number + 1]])
     if chance := chance_cells(comparison, split):
-        lines.append([f"*{CHANCE}*", *(cell.text() for cell in chance), ""])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{_legend(comparison, table, split)}\n"
+        lines.append([f"*{CHANCE}*", *(cell.text() for cell in chance), *[""] * (len(header) - 1 - len(chance))])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{legend(comparison, table, split)}\n"
 
 
 def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
     r"""Returns a table for LaTeX with booktabs, best in bold, $^\ddagger$ for significantly worse than the best."""
     split = split or comparison.splits[0]
-    header = " & ".join(_escape(name) for name in ("Embedding", *comparison.metrics(split), "Size"))
+    counts = tried(comparison, table, split)
+    names = ["Embedding", *comparison.columns(split), "Size", *(["Tried"] if counts else [])]
+    header = " & ".join(_escape(name) for name in names)
     lines = []
-    for embedding, row_cells, size in _all_cells(comparison, table, split):
+    for number, (embedding, row_cells, size) in enumerate(_all_cells(comparison, table, split)):
         numbers = []
         for cell in row_cells:
             text = cell.text().replace(" ± ", r" \pm ")
             numbers.append(
                 rf"$\mathbf{{{text}}}$" if cell.best else f"${text}" + (r"^\ddagger$" if cell.worse else "$")
             )
-        lines.append(" & ".join([_marked(embedding), *numbers, size]) + r" \\")
+        lines.append(" & ".join([_marked(embedding), *numbers, size, *counts[number : number + 1]]) + r" \\")
     if chance := chance_cells(comparison, split):
-        lines += [r"\midrule", " & ".join([CHANCE, *(f"${cell.text()}$" for cell in chance), ""]) + r" \\"]
+        lines += [
+            r"\midrule",
+            " & ".join([CHANCE, *(f"${cell.text()}$" for cell in chance), *[""] * (len(names) - 6)]) + r" \\",
+        ]
     body = "\n".join(lines)
-    caption = _marked(f"{comparison.titles[table]} ({split}). {_legend(comparison, table, split)}")
+    caption = _marked(f"{comparison.titles[table]} ({split}). {legend(comparison, table, split)}")
     caption = caption.replace("±", r"$\pm$")
     label = f"tab:{table}-{split}".replace("_", "-")
     return rf"""% needs \usepackage{{booktabs}}
@@ -120,7 +173,7 @@ def latex(comparison: Comparison, table: str, split: str | None = None) -> str:
   \centering
   \caption{{{caption}}}
   \label{{{label}}}
-\begin{{tabular}}{{l{"r" * (len(comparison.metrics(split)) + 1)}}}
+\begin{{tabular}}{{l{"r" * (len(names) - 1)}}}
 \toprule
 {header} \\
 \midrule
@@ -148,6 +201,8 @@ def print_comparison(comparison: Comparison) -> None:
         for table in (*comparison.titles, None):
             if len(comparison.shown(table, split)):
                 console.print(_terminal_table(comparison, table, split))
+    if len(comparison.artists):
+        console.print(_artist_table(comparison))
     for line in control_lines(comparison):
         console.print(escape(line), highlight=False)
     kept = len(comparison.runs)
@@ -173,6 +228,22 @@ def control_lines(comparison: Comparison) -> Iterator[str]:
         )
 
 
+def _artist_table(comparison: Comparison) -> Table:
+    """Returns the metrics apart for tracks of artists that the user knows and for those of new ones."""
+    grid = Table(title="held-out tracks of artists that the user knows from train, and of new ones")
+    grid.title_justify = "left"
+    for name in ("run", "split", "artist"):
+        grid.add_column(name, no_wrap=True)
+    metrics = [metric.partition("@")[0] for metric in comparison.metrics()]
+    for name in ("users", "k", *metrics):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for row in comparison.artists.to_dict("records"):
+        numbers = [f"{row[metric]:.4f}" for metric in comparison.metrics(row["split"])]
+        named = [escape(str(row[name])) for name in ("run", "split", "artist")]
+        grid.add_row(*named, str(row["users"]), str(comparison.k.at(row["split"])), *numbers)
+    return grid
+
+
 def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Table:
     """Returns a table for rich; None: the runs of no table."""
     rows = comparison.shown(table, split)
@@ -180,24 +251,24 @@ def _terminal_table(comparison: Comparison, table: str | None, split: str) -> Ta
     grid = Table(title=f"{table or 'other runs'} · {split}, {users} users, mean ± 95 % interval")
     grid.title_justify = "left"
     grid.add_column("embedding" if table else "run", no_wrap=True)
-    for metric in comparison.metrics(split):
+    for metric in comparison.columns(split):
         grid.add_column(metric, justify="right", no_wrap=True)
     grid.add_column("Size", justify="right")
+    counts = tried(comparison, table, split) if table else []
+    if counts:
+        grid.add_column("tried", justify="right")
     if table:
-        for embedding, row_cells, size in _all_cells(comparison, table, split):
-            numbers = [f"[bold]{cell.text()}[/bold]" if cell.best else cell.text() for cell in row_cells]
-            grid.add_row(escape(embedding), *numbers, size)
+        for number, (embedding, row_cells, size) in enumerate(_all_cells(comparison, table, split)):
+            numbers = [escape(cell.text()) for cell in row_cells]
+            numbers = [f"[bold]{n}[/bold]" if cell.best else n for n, cell in zip(numbers, row_cells, strict=True)]
+            grid.add_row(escape(embedding), *numbers, size, *counts[number : number + 1])
     else:
         for row in rows.to_dict("records"):
-            numbers = [Cell(row[metric], row[f"{metric} conf"]).text() for metric in comparison.metrics(split)]
+            numbers = [escape(cell_of(row, metric).text()) for metric in comparison.columns(split)]
             grid.add_row(escape(row["run"]), *numbers, _size(row["Size"]))
     if chance := chance_cells(comparison, split):
-        grid.add_row(CHANCE, *(cell.text() for cell in chance), "", style="dim")
+        grid.add_row(CHANCE, *(cell.text() for cell in chance), style="dim")
     return grid
-
-
-def _legend(comparison: Comparison, table: str, split: str | None) -> str:
-    return legend(bar=len(comparison.bar_rows(table, split)) > 0)
 
 
 def _all_cells(comparison: Comparison, table: str, split: str | None) -> Iterator[tuple[str, list[Cell], str]]:

@@ -10,7 +10,8 @@ import pandas as pd
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.metrics import metric_columns
 from musicrec.evaluation.results import Scores, shown_rows, user_scores
-from musicrec.evaluation.statistics.significance import ALPHA, PAIRED, holm, paired_tests
+from musicrec.evaluation.statistics.equivalence import MARGIN
+from musicrec.evaluation.statistics.significance import ALPHA, P_VALUES, PAIRED, holm, paired_tests
 from musicrec.evaluation.truth import VAL
 
 COLUMNS = ("table", "split", "metric", "embedding", "bar", "gain", *PAIRED)
@@ -40,6 +41,7 @@ def against_bar(
     scores: Mapping[str, Scores],
     splits: Sequence[str],
     cutoffs: Cutoffs,
+    margin: float = MARGIN,
 ) -> pd.DataFrame:
     """Returns the paired tests of every embedding that a table shows against the table's bar.
 
@@ -52,6 +54,7 @@ def against_bar(
         scores: run name to per-user metrics.
         splits: the test splits.
         cutoffs: of the metrics.
+        margin: see `paired_tests`.
     """
     frames = [pd.DataFrame(columns=[*COLUMNS])]
     for split in splits:
@@ -62,8 +65,8 @@ def against_bar(
             for metric in metric_columns(cutoffs.at(split)):
                 bar = scores[bars.iloc[0]["run"]][split][metric].to_numpy()
                 own = np.stack(list(user_scores(rows, scores, split, metric).values()), axis=1)
-                tests = paired_tests(own, np.repeat(bar[:, None], own.shape[1], axis=1))
-                tests |= {name: holm(tests[name]) for name in ("p_t", "p_wilcoxon")}
+                tests = paired_tests(own, np.repeat(bar[:, None], own.shape[1], axis=1), margin)
+                tests |= {name: holm(tests[name]) for name in P_VALUES}
                 mean = bar.mean()
                 gain = tests["difference"] / mean if mean else np.full(own.shape[1], np.nan)
                 frame = pd.DataFrame({"embedding": rows["row"].to_numpy(), "gain": gain, **tests})

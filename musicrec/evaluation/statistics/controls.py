@@ -12,7 +12,8 @@ import pandas as pd
 from musicrec.columns import USER
 from musicrec.evaluation.results import Scores
 from musicrec.evaluation.runs import Run
-from musicrec.evaluation.statistics.significance import ALPHA, PAIRED, holm, paired_tests
+from musicrec.evaluation.statistics.equivalence import MARGIN
+from musicrec.evaluation.statistics.significance import ALPHA, P_VALUES, PAIRED, holm, paired_tests
 from musicrec.evaluation.truth import VAL
 
 _COLUMNS = (
@@ -21,7 +22,7 @@ _COLUMNS = (
 )
 
 
-def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores]) -> pd.DataFrame:
+def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores], margin: float = MARGIN) -> pd.DataFrame:
     """Returns one row per pair of a real and a shuffled run, test split and metric.
 
     A pair has the same recommender, inputs and settings, the seed included, but for `embedding.shuffle`. A real run has
@@ -30,6 +31,7 @@ def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores]) -> pd.DataFr
     Args:
         runs: by name; foreign ones have no settings and no pairs.
         scores: run name to split to per-user metrics.
+        margin: see `paired_tests`.
 
     Returns:
         What was compared (`control` is `shuffled` or `shuffled all`), the means `real` and `shuffled`, the gain over
@@ -40,12 +42,12 @@ def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores]) -> pd.DataFr
         [
             {**row, **numbers}
             for real, control in _pairs(runs)
-            for row, numbers in _compared(runs[real], runs[control], scores[real], scores[control])
+            for row, numbers in _compared(runs[real], runs[control], scores[real], scores[control], margin)
         ],
         columns=[column for column in _COLUMNS if column != "better"],
     )
     for _, group in found.groupby(["split", "metric"], sort=False):
-        for column in ("p_t", "p_wilcoxon"):
+        for column in P_VALUES:
             found.loc[group.index, column] = holm(group[column].to_numpy(np.float64))
     better = (found["difference"].astype(float) > 0) & (found["p_t"].astype(float) < ALPHA)
     return found.assign(better=better).astype({"seed": "Int64"})
@@ -84,7 +86,7 @@ def _key(run: Run, embedding: Mapping[str, Any]) -> str:
 
 
 def _compared(
-    real: Run, control: Run, real_scores: Scores, control_scores: Scores
+    real: Run, control: Run, real_scores: Scores, control_scores: Scores, margin: float
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Returns what is compared and the numbers, one pair per test split and metric."""
     rows = []
@@ -92,7 +94,7 @@ def _compared(
         if split == VAL or split not in control_scores:
             continue
         first, second = (frame.drop(columns=USER) for frame in (real_scores[split], control_scores[split]))
-        tests = paired_tests(first.to_numpy(), second.to_numpy())
+        tests = paired_tests(first.to_numpy(), second.to_numpy(), margin)
         for number, metric in enumerate(first.columns):
             means = float(first[metric].mean()), float(second[metric].mean())
             what = {

@@ -1,4 +1,4 @@
-"""Paired significance tests between embeddings on per-user scores (t, Wilcoxon, Holm), and critical differences."""
+"""Paired tests between embeddings on per-user scores (t, Wilcoxon, equivalence; Holm), and critical differences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pandas as pd
 from scipy.stats import friedmanchisquare, rankdata, ttest_rel, wilcoxon
 
 from musicrec.evaluation.confidence import LEVEL
+from musicrec.evaluation.statistics.equivalence import MARGIN, p_equivalence
+from musicrec.evaluation.statistics.power import detectable
 
 ALPHA = 0.05
-PAIRED = ("difference", "low", "high", "p_t", "p_wilcoxon", "effect")
+P_VALUES = ("p_t", "p_wilcoxon", "p_equivalence")  # those that are corrected for the number of tests
+PAIRED = ("difference", "low", "high", "p_t", "p_wilcoxon", "effect", "detectable", "margin", "p_equivalence")
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -31,12 +34,13 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+def paired_tests(first: np.ndarray, second: np.ndarray, margin: float = MARGIN) -> dict[str, np.ndarray]:
     """Returns the tests of systems on the same users, along the first axis; uncorrected.
 
     Args:
         first: (users, ...) scores.
         second: (users, ...) scores of the systems to compare with.
+        margin: share of the better mean below which a difference does not matter.
 
     Returns:
         difference: mean of first - second.
@@ -45,10 +49,14 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
         p_wilcoxon: signed-rank test, two-sided, normal approximation; zero differences take part in the ranking (Pratt
             1959), because most users may score 0 with both.
         effect: Cohen's d of the differences, mean / standard deviation (0.2 small, 0.5 medium, 0.8 large).
+        detectable: the smallest true difference that p_t < 0.05 would have shown with a probability of 80 %.
+        margin: the share of the better of both means.
+        p_equivalence: of a true difference of at least the margin, see `p_equivalence`.
     """
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     differences = first - second
     mean = differences.mean(axis=0) if len(differences) else np.full(differences.shape[1:], np.nan)
+    least = margin * np.maximum(np.abs(first.mean(axis=0)), np.abs(second.mean(axis=0))) if len(differences) else mean
     if len(differences) < 2:
         unknown, untested = np.full_like(mean, np.nan), np.ones_like(mean)
         return {
@@ -58,6 +66,9 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
             "p_t": untested,
             "p_wilcoxon": untested,
             "effect": np.zeros_like(mean),
+            "detectable": unknown,
+            "margin": least,
+            "p_equivalence": untested,
         }
     alike = ~differences.any(axis=0)
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
@@ -69,6 +80,8 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
         p_t = np.where(np.isinf(effect), 0.0, np.where(alike, 1.0, test.pvalue))
         p_wilcoxon = wilcoxon(np.where(alike, 1.0, differences), zero_method="pratt", method="approx", axis=0).pvalue
     certain = alike | np.isinf(effect)
+    df = len(differences) - 1
+    error = np.where(certain, 0.0, differences.std(axis=0, ddof=1) / np.sqrt(len(differences)))
     return {
         "difference": mean,
         "low": np.where(certain, mean, interval.low),
@@ -76,23 +89,27 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
         "p_t": p_t,
         "p_wilcoxon": np.where(alike, 1.0, p_wilcoxon),
         "effect": effect,
+        "detectable": detectable(error, df),
+        "margin": least,
+        "p_equivalence": p_equivalence(mean, error, df, least),
     }
 
 
-def pairwise(scores: Mapping[str, np.ndarray], *, corrected: bool = True) -> pd.DataFrame:
+def pairwise(scores: Mapping[str, np.ndarray], *, corrected: bool = True, margin: float = MARGIN) -> pd.DataFrame:
     """Returns one row per pair of systems: first, second and the columns of `paired_tests`, p values Holm-corrected.
 
     Args:
         scores: system to (users,) scores of one metric, the same users in the same order.
         corrected: False leaves the correction to the caller, who makes more tests than these.
+        margin: see `paired_tests`.
     """
     pairs = list(combinations(scores, 2))
     if not pairs:
         return pd.DataFrame(columns=["first", "second", *PAIRED])
     first, second = (np.stack([scores[name] for name in names], axis=1) for names in zip(*pairs, strict=True))
-    tests = paired_tests(first, second)
+    tests = paired_tests(first, second, margin)
     if corrected:
-        tests |= {name: holm(tests[name]) for name in ("p_t", "p_wilcoxon")}
+        tests |= {name: holm(tests[name]) for name in P_VALUES}
     return pd.DataFrame(pairs, columns=["first", "second"]).assign(**tests)
 
 

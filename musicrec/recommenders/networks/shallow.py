@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from musicrec.recommenders.networks.adapter import AudioSettings, ItemIds
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 
 # Shortest length that a vector is divided by.
@@ -21,18 +22,41 @@ class ShallowNet(nn.Module):
     Args:
         users: vectors of users.
         items: vectors of items, of the same size.
-        hidden_dim: outputs of the Linear + ReLU shared by both sides; 0 = compare the vectors as they are.
+        hidden_dim: outputs of the adapter and ReLU shared by both sides; 0 = compare the vectors as they are.
+        audio: the adapter.
+        ids: what is added to the projected items.
     """
 
-    def __init__(self, users: EmbeddingTable, items: EmbeddingTable, hidden_dim: int):
+    def __init__(
+        self,
+        users: EmbeddingTable,
+        items: EmbeddingTable,
+        hidden_dim: int,
+        audio: AudioSettings = AudioSettings(),
+        ids: ItemIds | None = None,
+    ):
         super().__init__()
         self.users = users
         self.items = items
-        self.projection = nn.Sequential(nn.Linear(items.dim, hidden_dim), nn.ReLU()) if hidden_dim else nn.Identity()
+        layers = [*audio.layers(items.dim, hidden_dim), nn.ReLU()] if hidden_dim else []
+        self.projection = nn.Sequential(*layers)
+        self.ids = ids
 
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         """Returns (rows, hidden_dim) projected vectors of length 1; zero vectors stay zero."""
         result: torch.Tensor = _Normalise.apply(self.projection(vectors))
+        return result
+
+    def item_vectors(self) -> torch.Tensor:
+        """Returns (items, hidden_dim) vectors of all items."""
+        return self._of(self.items)
+
+    def _of(self, table: EmbeddingTable, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the projected vectors of some rows of a table, by default of all."""
+        if table is not self.items or self.ids is None:
+            return self.project(table.weight if rows is None else table.weight[rows])
+        vectors = self.projection(table.weight if rows is None else table.weight[rows])
+        result: torch.Tensor = _Normalise.apply(self.ids(vectors, rows))
         return result
 
     def forward(
@@ -60,11 +84,11 @@ class ShallowNet(nn.Module):
     def _distinct(self, table: EmbeddingTable, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns projected vectors, each row of the table at most once, and the index of each of `rows` among them."""
         if rows.numel() >= len(table):
-            return self.project(table.weight), rows
+            return self._of(table), rows
         ordered = rows.ndim == 1 and bool((rows[1:] >= rows[:-1]).all())  # as anchors are
         unique = torch.unique_consecutive if ordered else torch.unique
         distinct, inverse = unique(rows, return_inverse=True)
-        return self.project(table.weight[distinct]), inverse
+        return self._of(table, distinct), inverse
 
 
 def sampled_products(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from musicrec.data.batches.sequences import MASK, PAD
+from musicrec.recommenders.networks.adapter import AudioSettings, ItemIds
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 
 # Standard deviation of initial weights: BERT (Devlin et al. 2019), BERT4Rec (arXiv 1904.06690), section 4.3.
@@ -24,7 +25,7 @@ class SequenceTransformer(nn.Module):
     Args:
         items: vectors of items, learnt or frozen.
         hidden_size: size of the transformer.
-        project: put a Linear between the item vectors and the transformer; else their sizes must agree.
+        project: put the adapter between the item vectors and the transformer; else their sizes must agree.
         layers: number of transformer layers.
         heads: attention heads; must divide `hidden_size`.
         intermediate_size: inner size of the feed-forward part.
@@ -35,7 +36,10 @@ class SequenceTransformer(nn.Module):
         causal: each position reads itself and those before it; there is no MASK.
         init: initial weights of the transformer's layers: `bert`, normal with std 0.02, made for 768 dimensions;
             `xavier`, normal with variance 2 / (inputs + outputs) (Glorot and Bengio 2010). Projection, head, mask and
-            positions always have std 0.02.
+            positions always have std 0.02, and the hidden layer of an adapter keeps the length of its input (He et
+            al. 2015).
+        audio: the adapter.
+        ids: what is added to the projected items.
     """
 
     def __init__(
@@ -53,11 +57,15 @@ class SequenceTransformer(nn.Module):
         norm: str,
         causal: bool = False,
         init: str = "bert",
+        audio: AudioSettings = AudioSettings(),
+        ids: ItemIds | None = None,
     ):
         super().__init__()
         self.items = items
         self.causal = causal
-        self.projection = nn.Linear(items.dim, hidden_size) if project else nn.Identity()
+        layers_before = audio.layers(items.dim, hidden_size) if project else [nn.Identity()]
+        self.projection = layers_before[0] if len(layers_before) == 1 else nn.Sequential(*layers_before)
+        self.ids = ids
         self.mask = None if causal else nn.Parameter(torch.empty(hidden_size))
         self.positions = nn.Parameter(torch.empty(max_seq_len, hidden_size))
         self.norm = nn.LayerNorm(hidden_size, eps=1e-12)
@@ -72,7 +80,9 @@ class SequenceTransformer(nn.Module):
         nn.init.normal_(self.positions, std=INIT_STD)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                if init == "bert" or module in (self.head, self.projection):
+                if module in layers_before[:-1]:
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                elif init == "bert" or module in (self.head, layers_before[-1]):
                     nn.init.normal_(module.weight, std=INIT_STD)
                 else:
                     nn.init.xavier_normal_(module.weight)
@@ -80,8 +90,12 @@ class SequenceTransformer(nn.Module):
 
     def item_vectors(self) -> torch.Tensor:
         """Returns (items, hidden) vectors as the transformer reads them."""
-        vectors: torch.Tensor = self.projection(self.items.weight)
-        return vectors
+        return self._read()
+
+    def _read(self, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns (n, hidden) vectors of some items as the transformer reads them, by default of all."""
+        vectors: torch.Tensor = self.projection(self.items.weight if rows is None else self.items.weight[rows])
+        return vectors if self.ids is None else self.ids(vectors, rows)
 
     def forward(self, tokens: torch.Tensor, masked: torch.Tensor, outputs: torch.Tensor | None = None) -> torch.Tensor:
         """Returns (masked, items) logits at the masked positions only.
@@ -115,7 +129,7 @@ class SequenceTransformer(nn.Module):
         """Returns the rows of `output_vectors` of some items, (n, hidden) and (n,); the others are not computed."""
         if self.head is not None:
             return self.head.weight[items], self.head.bias[items]
-        return self.projection(self.items.weight[items]), None
+        return self._read(items), None
 
     def encode(self, tokens: torch.Tensor, wanted: torch.Tensor, vectors: torch.Tensor | None = None) -> torch.Tensor:
         """Returns (wanted, hidden) final states at the wanted positions only.
@@ -130,7 +144,7 @@ class SequenceTransformer(nn.Module):
         real = (tokens != PAD).flatten().nonzero()[:, 0]  # [real]
         kept = tokens.flatten()[real]
         known = kept.clamp(min=0)
-        states = vectors[known] if vectors is not None else self.projection(self.items.weight[known])
+        states = vectors[known] if vectors is not None else self._read(known)
         if self.mask is not None:
             states = torch.where((kept == MASK)[:, None], self.mask.to(states.dtype), states)
         states = self.dropout(self.norm(states + self.positions[real % length]))  # [real, hidden]

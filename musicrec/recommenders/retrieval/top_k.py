@@ -37,6 +37,11 @@ class Seen(NamedTuple):
     offsets: np.ndarray
     items: np.ndarray
 
+    @classmethod
+    def nothing(cls, users: int) -> Seen:
+        """Returns that none of these users has seen anything."""
+        return cls(np.zeros(users + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+
     def of(self, users: np.ndarray) -> Seen:
         """Returns the seen items of some users, in their order."""
         starts = self.offsets[users]

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from musicrec.embeddings.extraction.extract import extract
-from musicrec.embeddings.onion import Onion
+from musicrec.embeddings.published.onion import Onion
 from musicrec.embeddings.tables.vector_options import without_options
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
