@@ -5,21 +5,25 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from hydra.errors import CompactHydraException, HydraException
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from musicrec import stages
+from musicrec import __version__, stages
+from musicrec.checks.composition import composition, composition_problem, refuse_no_option
 from musicrec.config import config_dir
 from musicrec.disk import disk_problem
-from musicrec.errors import MusicrecError, demand, first_line
-from musicrec.overrides import as_typed
+from musicrec.errors import MusicrecError, first_line
+from musicrec.memory import memory_problem
+from musicrec.overrides import as_typed, combined_experiments, quoted
 from musicrec.sweeps.current import in_sweep
 
 if TYPE_CHECKING:
@@ -31,16 +35,12 @@ _STAGES: dict[str, Stage] = {
     stage.__name__: stage for stage in (stages.prepare, stages.extract, stages.train, stages.evaluate)
 }
 
-# Groups of which a stage needs an option.
-_NEEDED = ("data", "embedding", "recommender", "optimizer", "trainer", "paths")
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_LONGEST_LINE = 1000
-# Lines of Hydra about itself.
-_HYDRA_ONLY = ("object_type=", "Config search path", "provider=")
-# What torch says on a CPU and on a GPU.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
-
 log = logging.getLogger(__name__)
+
+# Set to `musicrec` by the installed command: help and messages then say `musicrec train` for `python train.py`.
+_COMMAND = "MUSICREC_COMMAND"
+_SUFFIX = "MUSICREC_SUFFIX"
+_SCRIPT = re.compile(r"\bpython (prepare|extract|train|evaluate)\.py\b")
 
 
 def run(stage: Stage, cfg: DictConfig) -> float | None:
@@ -57,19 +57,21 @@ def run(stage: Stage, cfg: DictConfig) -> float | None:
         The val score for a sweeper, from train; None from the others.
     """
     name = stage.__name__
+    if cfg.get("status") not in (None, False):
+        stage = stages.status
     try:
         return stage(cfg)
     except Exception as error:
-        mistake = _cause(error, MusicrecError) or _known(error, cfg)
+        mistake = _cause(error, MusicrecError) or _limit(error, cfg)
         if not in_sweep():
             if mistake is None:
                 raise
-            sys.exit(f"musicrec {name}: {mistake}")
+            sys.exit(_spoken(f"musicrec {name}: {mistake}"))
         if mistake is None:
             log.exception("%s failed", name)
             raise
-        log.error("%s failed: %s", name, mistake)
-        raise CompactHydraException(f"musicrec {name}: {mistake}") from None
+        log.error("%s", _spoken(f"{name} failed: {mistake}"))
+        raise CompactHydraException(_spoken(f"musicrec {name}: {mistake}")) from None
 
 
 def start(main: Callable[[], object]) -> None:
@@ -81,67 +83,126 @@ def start(main: Callable[[], object]) -> None:
         main: takes the overrides from `sys.argv`.
     """
     try:
-        sys.argv[1:] = as_typed(sys.argv[1:])
-        _refuse_no_option(sys.argv[1:])
+        folders = config_dir() / "experiment"
+        sys.argv[1:] = combined_experiments(as_typed(sys.argv[1:]), lambda name: (folders / name).is_dir())
+        refuse_no_option(sys.argv[1:])
+        with composition():
+            main()
     except MusicrecError as error:
         sys.exit(f"musicrec: {error}")
-    if _FULL_ERROR in os.environ:  # asks for tracebacks
-        main()
-        return
-    os.environ[_FULL_ERROR] = "1"  # Hydra then raises what it would print, and with it a hint about this variable
-    try:
-        main()
-    except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"musicrec: {_composition_problem(error)}")
-    finally:
-        del os.environ[_FULL_ERROR]
+    except KeyboardInterrupt:
+        print("\nmusicrec: interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # what reads our output, e.g. head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def console() -> None:
-    """Runs `musicrec STAGE [key=value ...]`, the same as `python STAGE.py`, from any folder."""
-    if len(sys.argv) < 2 or sys.argv[1] not in _STAGES:
-        sys.exit(f"usage: musicrec {{{','.join(_STAGES)}}} [key=value ...]   (musicrec train --help lists the options)")
-    name = sys.argv.pop(1)
-    # Hydra's parser wants all overrides together: ours goes in front of the user's first.
-    overrides = (index for index, word in enumerate(sys.argv) if "=" in word and not word.startswith("-"))
-    sys.argv.insert(next(overrides, len(sys.argv)), f"hydra.job.name={name}")
-    task = functools.wraps(run)(functools.partial(run, _STAGES[name]))
+    """Runs `musicrec STAGE [key=value ...]`, the same as `python STAGE.py`, from any folder.
+
+    A folder `conf` in the working folder is searched for options after musicrec's own: `conf/local/default.yaml`, files
+    for groups such as `conf/data/mine.yaml`.
+    """
+    os.environ |= {_COMMAND: "musicrec", _SUFFIX: ""}
+    words = sys.argv[1:]
+    if words[:1] in (["-sc"], ["--shell-completion"]):
+        return _complete(words)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0 if words else 2)
+    if words[0] in ("-V", "--version"):
+        print(f"musicrec {__version__}")
+        return None
+    if words[0] not in (*_STAGES, "status"):
+        sys.exit(f"musicrec: there is no stage {words[0]!r}\n{_usage()}")
+    name = words.pop(0)
+    if name == "status":
+        if words and "=" not in words[0] and words[0][:1] not in "-~+":
+            words[0] = f"status={words[0]}"
+        elif not any(word.startswith("status=") for word in words):
+            words.insert(0, "status=true")
+    # Hydra's parser wants all overrides together: ours go in front of the user's first.
+    ours = [f"hydra.job.name={name}", *_searched(words)]
+    first = next((index for index, word in enumerate(words) if "=" in word and not word.startswith("-")), len(words))
+    sys.argv[1:] = [*words[:first], *ours, *words[first:]]
+    _run_stage(name)
+    return None
+
+
+def _run_stage(name: str) -> None:
+    """Runs a stage on the words in `sys.argv`, as a script does."""
+    stage = _STAGES.get(name, stages.status)
+    task = functools.wraps(run)(functools.partial(run, stage))
     start(hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task))
 
 
-def _refuse_no_option(words: Sequence[str]) -> None:
-    """Refuses `GROUP=null` for a group that every stage needs."""
-    for word in words:
-        group, _, value = word.partition("=")
-        if value in ("null", "") and group in _NEEDED:
-            options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-            demand(group, None, False, f"an option: {', '.join(options)}")
+def _usage() -> str:
+    """Returns what `musicrec --help` prints."""
+    lines = [f"  musicrec {name:8} [key=value ...]   {_first_line(stage)}" for name, stage in _STAGES.items()]
+    return "\n".join(
+        [
+            "usage: musicrec STAGE [key=value ...]",
+            "",
+            *lines,
+            "  musicrec status   [watch|NAME]        how far the sweeps of the workspace are",
+            "",
+            "  musicrec train --help                 all groups, options and keys",
+            "  musicrec --version",
+            '  eval "$(musicrec -sc install=bash)"   completion in bash; also zsh, fish',
+        ]
+    )
 
 
-def _composition_problem(error: BaseException) -> str:
-    """Returns on one line what Hydra or OmegaConf says of a configuration: what is wrong, and what there is."""
-    said: list[str] = []
-    seen: BaseException | None = error
-    while seen is not None:
-        said += [line.strip() for line in str(seen).splitlines() if line.strip()]
-        seen = seen.__cause__
-    own = [line for line in dict.fromkeys(said) if not line.startswith(_HYDRA_ONLY)]
-    text = " ".join(own)
-    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…"
+def _first_line(stage: Stage) -> str:
+    """Returns what a stage does, without its number."""
+    return str(stage.__doc__).splitlines()[0].partition(": ")[2]
 
 
-def _known(error: Exception, cfg: DictConfig) -> MusicrecError | None:
-    """Returns what to tell the user if memory, disk, or what Lightning or OmegaConf refuse made a stage fail."""
-    memory = _cause(error, MemoryError)
-    said = _cause(error, RuntimeError)
-    if memory is None and said is not None and any(words in str(said) for words in _NO_MEMORY):
-        memory = said
-    if memory is not None:
+def _searched(words: Sequence[str]) -> list[str]:
+    """Returns the override that adds the folder `conf` of the working folder; [] if there is none, or it is ours."""
+    mine = Path.cwd() / "conf"
+    if not mine.is_dir() or mine.samefile(config_dir()) or any(word.startswith("hydra.searchpath=") for word in words):
+        return []
+    return [f"hydra.searchpath=[{quoted(f'file://{mine}')}]"]
+
+
+def _complete(words: Sequence[str]) -> None:
+    """Answers the shell's completion: the stages, then what Hydra says of a stage's keys."""
+    typed = os.environ.get("COMP_LINE", "").split(" ")[1:]
+    if "query=bash" in words and len(typed) < 2:
+        return print(*_STAGES, "status")
+    if typed and typed[0] in (*_STAGES, "status"):  # Hydra completes the words after the name of the program
+        os.environ["COMP_LINE"] = " ".join(["musicrec", *typed[1:]])
+    return _run_stage("train")
+
+
+def _spoken(text: str) -> str:
+    """Returns a message in the words of the installed command, if that is what runs.
+
+    >>> os.environ["MUSICREC_COMMAND"] = "musicrec"
+    >>> _spoken("make it with: python prepare.py data=mine")
+    'make it with: musicrec prepare data=mine'
+    >>> del os.environ["MUSICREC_COMMAND"]
+    """
+    if os.environ.get(_COMMAND) != "musicrec":
+        return text
+    return _SCRIPT.sub(r"musicrec \1", text)
+
+
+def _limit(error: Exception, cfg: DictConfig) -> MusicrecError | None:
+    """Returns what to tell the user if memory, disk, the time of a SLURM job or a setting made a stage fail."""
+    if short := memory_problem(error):
+        return MusicrecError(f"{short}; use smaller batches or a larger machine")
+    from submitit.core.utils import UncompletedJobError
+
+    if _cause(error, UncompletedJobError) is not None:
         return MusicrecError(
-            f"there is not enough memory ({first_line(memory)}); use smaller sizes and batches or a larger machine"
+            "the job ran out of time more often than hydra.launcher.max_num_timeout allows; give it more with "
+            "hydra.launcher.timeout_min=MINUTES (the same command resumes it)"
         )
     if (unresolved := _cause(error, OmegaConfBaseException)) is not None:
-        return MusicrecError(_composition_problem(unresolved))
+        return MusicrecError(composition_problem(unresolved))
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported for this
         return MusicrecError(f"Lightning refuses the settings of trainer and callbacks: {first_line(error)}")
     problem = disk_problem(error, Path(str(OmegaConf.select(cfg, "paths.root"))).expanduser())

@@ -38,6 +38,17 @@ def option(group: str, name: str) -> dict[str, Any]:
     return {**values, **{str(key): value for key, value in written.items()}}
 
 
+def family(group: str, name: str) -> list[str]:
+    """Returns an option of a group and those of the group that it builds on (`defaults: [bert]`), itself first."""
+    path = config_dir() / group / f"{name}.yaml"
+    written = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
+    bases = written.get("defaults", []) if isinstance(written, dict) else []
+    return [
+        name,
+        *(each for base in bases if isinstance(base, str) and base != "_self_" for each in family(group, base)),
+    ]
+
+
 def differences(old: dict[str, Any], new: dict[str, Any], most: int = 5) -> str:
     """Returns `key: old -> new` for the first few settings that differ, dotted keys for nested ones.
 

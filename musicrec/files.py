@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def temporary_name(name: str) -> str:
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = True, before: Callable[[], None] | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same suffix); renames it to `path` on success, deletes it on error.
 
     Parent folders are created. A reader sees the old file or the new one, never a part of one, also after a power cut.
@@ -50,6 +50,7 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         path: the file.
         durable: False leaves it to the system when the bytes reach the disk: for many small files that can be made
             again.
+        before: called when only the renaming is left; what it raises keeps the old file.
 
     Raises:
         DiskError: if the disk is full, read-only or forbidden: names file, file system and free space.
@@ -61,6 +62,8 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         yield temporary
         if durable:
             _sync(temporary)
+        if before is not None:
+            before()
         temporary.replace(path)
         if durable:
             _sync(path.parent)
@@ -106,9 +109,9 @@ def remove_leftovers(folder: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` as UTF-8, atomically."""
-    with atomic_path(path) as temporary:
+def write_text(path: str | Path, text: str, before: Callable[[], None] | None = None) -> None:
+    """Writes `text` as UTF-8, atomically; `before` as in `atomic_path`."""
+    with atomic_path(path, before=before) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from musicrec.audio.library import scan
 from musicrec.config import option
 from musicrec.data.source import DataSource
 from musicrec.embeddings.base import TextSearch
-from musicrec.embeddings.configure import make_embedding
+from musicrec.embeddings.configure import make_embedding, with_checkpoint
 from musicrec.embeddings.tables import store
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
@@ -33,17 +33,21 @@ def show_embeddings(cfg: DictConfig, workspace: Workspace) -> None:
 
 
 def show_user(cfg: DictConfig, workspace: Workspace, comparison: Comparison) -> None:
-    """Shows what a user played and what each compared run recommends, with the files to play where there is audio."""
+    """Shows what a user played and what each run recommends, with the files to play where there is audio.
+
+    The terminal shows the runs that the tables compare, the page every run.
+    """
     files = _playable(cfg, workspace)
     shown = [name for table in (*comparison.titles, None) for name in comparison.shown(table)["run"]]
-    view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in shown], files)
-    print_user(view)
-    log.info("open in a browser to listen: %s", write_user(workspace, view))
+    names = dict.fromkeys([*shown, *comparison.runs])
+    view = inspect_user(workspace, str(cfg.inspect.user), [comparison.runs[name] for name in names], files)
+    print_user(view, set(shown))
+    _tell(write_user(workspace, view))
 
 
 def show_tracks_like_text(cfg: DictConfig, workspace: Workspace) -> None:
     """Shows the tracks nearest to a description, with the files to play where there is audio."""
-    embedding = make_embedding(cfg.embedding)
+    embedding = make_embedding(with_checkpoint(cfg))
     if not isinstance(embedding, TextSearch):
         options = option("embedding", str(cfg.inspect.text_embedding))
         if not options:
@@ -55,7 +59,12 @@ def show_tracks_like_text(cfg: DictConfig, workspace: Workspace) -> None:
         embedding = make_embedding(OmegaConf.create({**options, **weights}))
     view = find_by_text(workspace, embedding, str(cfg.inspect.text), _playable(cfg, workspace))
     print_text(view)
-    log.info("open in a browser to listen: %s", write_text_page(workspace, view))
+    _tell(write_text_page(workspace, view))
+
+
+def _tell(page: Path) -> None:
+    log.info("open in a browser to listen: %s", page)
+    log.info("from another machine: python -m http.server --bind 127.0.0.1 --directory %s", page.parent)
 
 
 def _playable(cfg: DictConfig, workspace: Workspace) -> dict[str, Path] | None:

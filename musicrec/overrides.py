@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,10 +28,14 @@ TEXT_KEYS = frozenset(
                 "user_column",
                 "track_column",
                 "timestamp_column",
+                "artist_column",
             )
         ),
     )
 )
+
+
+_NAME = re.compile(r"[\w./-]+")  # of an experiment
 
 
 def as_typed(arguments: Sequence[str]) -> list[str]:
@@ -58,6 +62,41 @@ def as_typed(arguments: Sequence[str]) -> list[str]:
     return [changed.get(word, word) for word in arguments]
 
 
+def combined_experiments(arguments: Sequence[str], has_folder: Callable[[str], bool]) -> list[str]:
+    """Returns the arguments with `experiment=[a,b]` in the words in which Hydra composes both.
+
+    The experiment that has settings per recommender or embedding, in a folder of its name, is composed first.
+
+    Args:
+        arguments: those after the script's name.
+        has_folder: whether an experiment has such a folder.
+
+    Raises:
+        MusicrecError: if several have one, or the list is not one of names.
+
+    >>> combined_experiments(["experiment=[smoke,sequential]", "seed=1"], {"sequential"}.__contains__)
+    ['experiment=sequential', '+experiment@_global_=[smoke]', 'seed=1']
+    """
+    words: list[str] = []
+    for word in arguments:
+        key, _, value = word.partition("=")
+        if key != "experiment" or "[" not in value:
+            words.append(word)
+            continue
+        names = [name.strip() for name in value[1:-1].split(",") if name.strip()]
+        if value[0] != "[" or value[-1] != "]" or any(not _NAME.fullmatch(name) for name in names):
+            raise MusicrecError(
+                f"{word!r} cannot be read; combine experiments in one list, e.g. 'experiment=[smoke,paper]'"
+            )
+        first = [name for name in names if has_folder(name)]
+        if len(first) > 1:
+            raise MusicrecError(f"{word!r} combines {' and '.join(first)}, which both have settings per recommender")
+        ordered = list(dict.fromkeys([*first, *names]))
+        words += [f"experiment={ordered[0]}"] if ordered else []
+        words += [f"+experiment@_global_=[{','.join(ordered[1:])}]"] if ordered[1:] else []
+    return words
+
+
 def quoted(value: str) -> str:
     r"""Returns a value in double quotes, as Hydra's grammar wants it.
 
@@ -80,12 +119,12 @@ def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) ->
     try:
         override = parser.parse_override(word)
     except HydraException:
-        if plain_key in TEXT_KEYS:
+        if _is_text_key(plain_key):
             return literal
         raise MusicrecError(
             f"{word!r} has characters that mean something in Hydra's grammar; write it as: {shlex.quote(literal)}"
         ) from None
-    if plain_key in TEXT_KEYS and not _is_text(override, multirun):
+    if _is_text_key(plain_key) and not _is_text(override, multirun):
         return literal
     if override.is_sweep_override() and not multirun:
         raise MusicrecError(
@@ -93,6 +132,11 @@ def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) ->
             f"as a list: {shlex.quote(f'{key}=[{value}]')}"
         )
     return word
+
+
+def _is_text_key(key: str) -> bool:
+    """Returns whether the values of a key are text whatever they look like."""
+    return key in TEXT_KEYS or key.startswith("checkpoints.")
 
 
 def _is_text(override: Override, multirun: bool) -> bool:

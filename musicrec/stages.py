@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Folders of a workspace that files are written to.
-_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "report")
+_WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "listen", "report", "sweeps")
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -42,10 +42,10 @@ def prepare(cfg: DictConfig) -> None:
 
 def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
-    from musicrec.embeddings.configure import make_embedding
+    from musicrec.embeddings.configure import make_embedding, with_checkpoint
 
     check_settings(cfg, "data", "embedding", "extract")
-    embedding = make_embedding(cfg.embedding)
+    embedding = make_embedding(with_checkpoint(cfg))
     if cfg.extract.check:
         from musicrec.embeddings.extraction.check import check
 
@@ -62,7 +62,7 @@ def extract(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
     from musicrec.data.interactions import SplitData
-    from musicrec.embeddings.configure import make_embedding
+    from musicrec.embeddings.configure import make_embedding, with_checkpoint
     from musicrec.recommenders.configure import without_unread_embedding
     from musicrec.training.companion import train_companion
     from musicrec.training.train import train_run
@@ -70,7 +70,7 @@ def train(cfg: DictConfig) -> float | None:
     check_settings(cfg, "data", "embedding", "extract", "recommender")
     source: DataSource = make(cfg.data, "data")
     cfg = without_unread_embedding(cfg)
-    embedding = make_embedding(cfg.embedding)
+    embedding = make_embedding(with_checkpoint(cfg))
     companion = train_companion(cfg, train)
     workspace = _workspace(cfg)
     # Under the lock, so that no other process changes the splits between the comparison and the reading.
@@ -137,6 +137,15 @@ def evaluate(cfg: DictConfig) -> None:
     if "wandb" in cfg.logger:
         log_comparison(comparison, plots, partial(instantiate, cfg.logger.wandb))
     log.info("the report with plots and significance tests: %s", workspace.report)
+
+
+def status(cfg: DictConfig) -> None:
+    """Shows how far the sweeps and runs of the workspace are (`status=true` of any stage)."""
+    from musicrec.sweeps.status import show_status
+
+    which = cfg.status
+    for root in dict.fromkeys(Path(str(root)).expanduser() for root in (cfg.paths.output, cfg.paths.root)):
+        show_status(Workspace(root), which if isinstance(which, bool) else str(which))
 
 
 def _workspace(cfg: DictConfig) -> Workspace:

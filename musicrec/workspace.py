@@ -53,6 +53,11 @@ class Workspace:
         """Returns the folder of the splits."""
         return self.root / "data"
 
+    @property
+    def sweeps_dir(self) -> Path:
+        """Returns the folder of the records of sweeps."""
+        return self.root / "sweeps"
+
     def index_from_log(self) -> bool:
         """Returns whether the track index was made from the listening log, not from audio or by the user."""
         try:

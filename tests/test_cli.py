@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from musicrec import __version__, cli
 from musicrec.config import config_dir
 
 ROOT = config_dir().parent
@@ -64,3 +66,98 @@ def test_a_failing_job_does_not_stop_its_sweep(tiny_workspace: Path) -> None:
     assert "train failed: " in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert len(list((tiny_workspace / "preds").glob("knn_random_*.pqt"))) == 1
+
+
+@pytest.fixture
+def console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str | int | None]:
+    """Returns a function that runs the installed command in a folder of its own and returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MUSICREC_COMMAND", "MUSICREC_SUFFIX"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+    def run(*words: str) -> str | int | None:
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/musicrec", *words])
+        try:
+            cli.console()
+        except SystemExit as left:
+            return left.code
+        return 0
+
+    return run
+
+
+Console = Callable[..., str | int | None]
+
+
+def test_the_command_tells_its_stages_and_version(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    assert console("--help") == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("  musicrec ")][:5] == [
+        *("prepare", "extract", "train", "evaluate", "status"),
+    ]
+    assert console("--version") == 0
+    assert capsys.readouterr().out == f"musicrec {__version__}\n"
+    assert str(console("trian", "seed=1")).startswith("musicrec: there is no stage 'trian'\nusage: musicrec STAGE")
+    assert console() == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train", "recommender=bert", "--cfg", "job"), ["hydra.job.name=train"]),
+        (("status",), ["hydra.job.name=status", "status=true"]),
+        (("status", "watch"), ["hydra.job.name=status", "status=watch"]),
+        (("status", "data=mine"), ["hydra.job.name=status", "status=true", "data=mine"]),
+    ],
+)
+def test_the_command_passes_its_words_on(
+    console: Console, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], expected: list[str]
+) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(cli, "_run_stage", lambda name: seen.append(sys.argv[1:]))
+    assert console(*words) == 0
+    assert sorted(seen[0]) == sorted(
+        [*expected, *(word for word in words[1:] if word != "watch" and word not in expected)]
+    )
+
+
+def test_a_conf_folder_beside_is_searched(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my conf (1)"
+    (folder / "conf" / "local").mkdir(parents=True)
+    (folder / "conf" / "local" / "default.yaml").write_text("# @package _global_\nseed: 77\n")
+    (folder / "conf" / "data").mkdir()
+    (folder / "conf" / "data" / "mine.yaml").write_text("defaults: [demo]\nname: mine\n")
+    monkeypatch.chdir(folder)
+    assert console("train", "data=mine", "trainer=ddp", "--cfg", "job") == 0
+    shown = capsys.readouterr().out
+    for line in ("seed: 77", "  name: mine", "  devices: 2"):
+        assert line in shown.splitlines()
+
+
+def test_help_and_messages_say_the_command(
+    console: Console, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert console("train", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "  musicrec train    recommender=bert" in shown
+    assert "python train.py" not in shown
+    left = str(console("train", "data=custom", f"paths.root={tmp_path}/workspace"))
+    assert "is missing: make it with: musicrec prepare data=custom" in left
+
+
+def test_completion_knows_stages_and_options(
+    console: Console, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for line in ("musicrec ", "musicrec train recommender=kn", "musicrec train embedding.na"):
+        monkeypatch.setenv("COMP_LINE", line)
+        assert console("-sc", "query=bash") == 0
+        found[line] = capsys.readouterr().out.split()
+    assert found["musicrec "] == ["prepare", "extract", "train", "evaluate", "status"]
+    assert found["musicrec train recommender=kn"] == ["recommender=knn"]
+    assert found["musicrec train embedding.na"] == ["embedding.name="]
+    assert console("-sc", "install=bash") == 0
+    assert capsys.readouterr().out.rstrip().endswith("hydra_bash_completion musicrec")

@@ -106,12 +106,14 @@ def _check_data(cfg: DictConfig) -> None:
 
 def _check_embedding(cfg: DictConfig) -> None:
     from musicrec.embeddings.base import Embedding
-    from musicrec.embeddings.configure import make_embedding
+    from musicrec.embeddings.configure import make_embedding, with_checkpoint
     from musicrec.embeddings.tables.vector_options import VectorOptions
 
     VectorOptions.of(_settings(cfg.embedding, "embedding"))
     target("embedding", cfg.embedding[TARGET], (Embedding,))
-    make_embedding(cfg.embedding)
+    known = cfg.get("checkpoints")
+    demand("checkpoints", known, known is None or isinstance(known, DictConfig), "a group of paths by embedding")
+    make_embedding(with_checkpoint(cfg))
 
 
 def _check_recommender(cfg: DictConfig) -> None:

@@ -22,6 +22,7 @@ class TopSettings:
         monitor_mode: which value of it is better; None = set by train.py.
         overwrite: rerun finished runs.
         wait: for another process that trains the same run.
+        status: show how far the sweeps of the workspace are: all, the latest until it has ended, or that of a name.
     """
 
     seed: Seed
@@ -30,6 +31,7 @@ class TopSettings:
     monitor_mode: Literal["min", "max"] | None
     overwrite: bool
     wait: bool
+    status: bool | Text
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,8 @@ class SplitData:
                 f"the files in {workspace.data_dir} were made with different settings (was prepare.py killed?); "
                 f"make them again: {REMEDY}"
             )
-        if repeat and not SPLITS[split].repeats:
-            log.warning("eval.repeat=true: held-out tracks of data.split=%s are new to their users, as a rule", split)
+        if repeat and not SPLITS[split].repeats and SPLITS[split].dates:
+            log.warning("eval.repeat=true keeps heard tracks in the lists, but data.split=%s holds out new ones", split)
         elif SPLITS[split].repeats and not repeat:
             truth = {name: without_heard(frame, train) for name, frame in truth.items()}
         interactions = Interactions.from_frame(train, len(tracks))

@@ -114,6 +114,11 @@ def _load_part(
                 if not listening_log.timed:  # times that keep the order
                     seconds = np.arange(raw.rows, raw.rows + len(batch)).astype("datetime64[s]")
                     batch = replace(batch, timestamps=seconds.astype("datetime64[us]"))
+                if source.log.artist_column is not None and batch.artists is None:
+                    raise MusicrecError(
+                        f"{path} has no column {source.log.artist_column!r} (data.artist_column): only tables with "
+                        "named columns have one; data.artists=FILE names the artists by track id"
+                    )
                 raw.append(placed(batch, part.split, source.splits.split_column, names, path))
             if raw.rows // PROGRESS_ROWS > before // PROGRESS_ROWS:
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")

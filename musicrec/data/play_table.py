@@ -78,6 +78,7 @@ class PlayTable:
         rows: number of rows.
         has_counts: whether there is a column of counts; otherwise each row is one play.
         has_splits: whether there is a column that says to which split a row belongs.
+        artists: the pairs of a track's number and the name of an artist of its, in order of their first occurrence.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
@@ -86,6 +87,7 @@ class PlayTable:
         self.rows = 0
         self.has_counts = False
         self.has_splits = False
+        self.artists: dict[tuple[int, str], None] = {}
 
     def append(self, batch: LogBatch) -> None:
         """Adds the good rows of a batch."""
@@ -98,6 +100,8 @@ class PlayTable:
             columns["n"] = batch.counts
         if batch.labels is not None:
             columns[SPLIT] = batch.labels.cast(pa.string())
+        if batch.artists is not None:
+            self._note(columns["track_code"], batch.artists)
         self._connection.register("batch", pa.table(columns))
         if not self.rows:
             self.has_counts, self.has_splits = batch.counts is not None, batch.labels is not None
@@ -105,6 +109,15 @@ class PlayTable:
         self._connection.execute("INSERT INTO raw FROM batch")
         self._connection.unregister("batch")
         self.rows += len(batch)
+
+    def _note(self, tracks: np.ndarray, artists: pa.DictionaryArray) -> None:
+        """Adds the artists of the tracks of a batch that have one."""
+        names = artists.dictionary.to_pylist()
+        rows = tracks.astype(np.int64) * len(names) + artists.indices.to_numpy()
+        _, first = np.unique(rows, return_index=True)
+        for row in np.sort(first).tolist():
+            if name := names[artists.indices[row].as_py()]:
+                self.artists[int(tracks[row]), name] = None
 
     def plays_of(self, track_codes: Sequence[int]) -> dict[int, int]:
         """Returns the number of plays of some tracks, by the track's number."""

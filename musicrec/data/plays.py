@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from musicrec.data.artists import artists_path, save_artists
 from musicrec.data.database import database
 from musicrec.data.load import load, shown_paths
 from musicrec.data.log.content_hash import hashes_path, log_hashes
@@ -91,7 +92,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     """
     parts = source.parts(workspace)
     path = shown_paths([path for part in parts for path in part.paths])
-    if tracks is not None and (fitting := present_plays(source, workspace, tracks)):
+    lacks_artists = source.log.artist_column is not None and not artists_path(workspace).is_file()
+    if tracks is not None and not lacks_artists and (fitting := present_plays(source, workspace, tracks)):
         _warn(fitting, workspace)
         return fitting, tracks, False
     present = Plays.of(workspace.plays)
@@ -123,6 +125,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
             has_counts=raw.has_counts,
             has_splits=raw.has_splits,
         )
+        if source.log.artist_column is not None:
+            _save_artists(raw, rows, tracks, f"data.artist_column={source.log.artist_column}", workspace)
         with atomic_path(workspace.plays) as temporary:
             raw.write(rows, temporary, {**tracks.stamp(), "plays": vars(plays)})
     if from_log:
@@ -131,6 +135,21 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     hint = f"; {len(reasons):,} of them could be several tracks, which the list names" if reasons else ""
     _warn(plays, workspace, hint + _near_misses(unknown, track_ids, tracks))
     return plays, tracks, True
+
+
+def _save_artists(
+    raw: PlayTable, rows: Sequence[int | None], tracks: TrackIndex, given: str, workspace: Workspace
+) -> None:
+    """Writes the artists that the log says of known tracks.
+
+    Raises:
+        MusicrecError: if it names none.
+    """
+    pairs = [(tracks.ids[row], artist) for code, artist in raw.artists if (row := rows[code]) is not None]
+    if not pairs:
+        raise MusicrecError(f"{given}: no row of a known track has an artist there")
+    ids, artists = (pa.array(side, pa.string()) for side in zip(*pairs, strict=True))
+    save_artists(ids, artists, given, workspace, tracks)
 
 
 def present_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex) -> Plays | None:

@@ -21,6 +21,7 @@ from musicrec.data.source import DataSource
 from musicrec.data.splits.given import report_odd_pairs
 from musicrec.data.splits.registry import SPLITS
 from musicrec.data.statistics import STATISTICS, split_statistics
+from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_damage, parquet_metadata
 from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
@@ -66,6 +67,8 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
         MusicrecError: if an option is invalid, the log cannot be read, or a split is empty. Existing files then stay as
             they were, and files already finished (plays.pqt) are kept.
     """
+    if source.artists is not None and source.log.artist_column is not None:
+        raise MusicrecError("data.artists and data.artist_column both say who the artists are; set one to null")
     plays, tracks, new_plays = make_plays(source, workspace, track_index(source, workspace))
     settings = _settings(source, plays)
     period = None if new_plays else _present(workspace, settings)
@@ -80,7 +83,8 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
         made += [*(workspace.split(name) for name in SPLITS[source.splits.split].files), stats_path(workspace)]
     else:
         log.info("%s is up to date", workspace.data_dir)
-    write_artists(source.artists, workspace, tracks)
+    if source.log.artist_column is None:  # otherwise they were read with the log
+        write_artists(source.artists, workspace, tracks)
     rejected, unknown = rejected_path(workspace), unknown_path(workspace)
 
     return PrepareReport(

@@ -37,6 +37,11 @@ def sweep() -> str | None:
     return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
 
 
+def sweep_folder() -> Path | None:
+    """Returns the folder of the sweep that this process belongs to, None for a single run."""
+    return Path(HydraConfig.get().sweep.dir) if in_sweep() else None
+
+
 def slurm_job() -> str | None:
     """Returns the id of the SLURM job this process belongs to as squeue shows it, e.g. 17 or 17_3; None outside."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")

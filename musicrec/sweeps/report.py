@@ -10,6 +10,9 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
-from musicrec.errors import first_line
-from musicrec.sweeps.current import JOB_FILE, in_sweep, read_job, record_job, slurm_job
+from musicrec.errors import MusicrecError, first_line
+from musicrec.processes import machine, started
+from musicrec.sweeps import queue
+from musicrec.sweeps.current import JOB_FILE, in_sweep, record_job, slurm_job
+from musicrec.sweeps.grid import FittingGrid
+from musicrec.sweeps.record import SweepRecord, now, record_path
+from musicrec.sweeps.search import is_search, maximise, resume
+from musicrec.sweeps.states import job_states, problems
+from musicrec.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 100  # characters of a SLURM job's name
 
 
 class SweepReport(Callback):
@@ -38,81 +50,114 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Logs the plan."""
         self._swept = set(_values(config))
-        if config.hydra.sweeper.get("direction") is not None:
+        if is_search(config):
             maximise(config)
-        log.info("%s", plan(config))
+            resume(config)
+        grid = FittingGrid(config)
+        grid.install()
+        line = plan(config, grid)
+        log.info("%s", line)
+        name_jobs(config)
+        sweep, workspace = SweepRecord.of(config, count_jobs(config, grid), line), _workspace(config)
+        with suppress(OSError):
+            for path in Path(sweep.folder).glob(f"*/{JOB_FILE}"):  # of an earlier sweep in the same folder
+                path.unlink()
+        with suppress(OSError, MusicrecError):  # a workspace that cannot be written is reported by the stage
+            sweep.write(workspace)
         # Not on_multirun_end: Hydra leaves that out when a job failed.
-        atexit.register(report, Path(str(config.hydra.sweep.dir)), count_jobs(config))
+        atexit.register(report, sweep, workspace)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Puts back what was replaced."""
+        FittingGrid.remove()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Records the job as started."""
-        if in_sweep(config):
-            self._record(config, "started")
+        if not in_sweep(config):
+            return
+        pid = os.getpid()
+        self._record(config, "started", began=now(), pid=pid, machine=machine(), since=started(pid), ended=None)
+        if job := slurm_job():
+            _rename(job, f"{config.hydra.job.name} {self._name(config)}")
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Records how the job ended."""
         if not in_sweep(config):
             return
         if job_return.status == JobStatus.COMPLETED:
-            self._record(config, "finished", result=job_return.return_value)
+            self._record(config, "finished", result=job_return.return_value, ended=now())
         else:
-            self._record(config, "failed", error=one_line(job_return._return_value))
+            self._record(config, "failed", error=one_line(job_return._return_value), ended=now())
 
-    def _record(self, config: DictConfig, status: str, **facts: Any) -> None:
+    def _name(self, config: DictConfig) -> str:
+        """Returns the swept settings of a job."""
         overrides = [str(override) for override in config.hydra.overrides.task]
         swept = [override for override in overrides if override.split("=")[0].lstrip("+~") in self._swept]
+        return " ".join(swept) or str(config.hydra.job.name)
+
+    def _record(self, config: DictConfig, status: str, **facts: Any) -> None:
         record_job(
             Path(config.hydra.runtime.output_dir),
             number=int(config.hydra.job.num),
-            name=" ".join(swept) or str(config.hydra.job.name),
+            name=self._name(config),
             status=status,
             slurm_job=slurm_job(),
             **facts,
         )
 
 
-def maximise(config: DictConfig) -> None:
-    """Makes a search maximise the val score that train.py returns, and seeds it; Optuna minimises by default.
+def name_jobs(config: DictConfig) -> None:
+    """Names the jobs of a SLURM array by what is swept; each takes the name of its own settings when it starts.
 
-    A file conf/hydra/sweeper/optuna.yaml could not do so: Hydra refuses one beside the plugin's own of that name.
+    A name that the user chose stays.
     """
-    sweeper = config.hydra.sweeper
-    with read_write(sweeper):
-        sweeper.direction = "maximize"
-        if OmegaConf.select(sweeper, "sampler.seed") is None and "seed" in (sweeper.get("sampler") or {}):
-            sweeper.sampler.seed = config.seed
+    options = config.hydra.launcher
+    if "array_parallelism" not in options or options.get("name") != f"musicrec-{config.hydra.job.name}":
+        return
+    words = [str(word) for word in config.hydra.overrides.task if "=" in str(word)]
+    swept = [word for word in words if word.split("=")[0].lstrip("+~") in _values(config)]
+    with read_write(config.hydra):
+        options.name = " ".join([str(config.hydra.job.name), *swept])[:_LONGEST_NAME]
 
 
-def plan(config: DictConfig) -> str:
+def _rename(job: str, name: str) -> None:
+    """Gives a SLURM job a name; where that is not allowed it keeps its own."""
+    command = ["scontrol", "update", f"JobId={job}", f"JobName={name[:_LONGEST_NAME]}"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, capture_output=True, timeout=20, check=False)
+
+
+def _workspace(config: DictConfig) -> Workspace:
+    return Workspace(Path(str(config.paths.output)).expanduser())
+
+
+def plan(config: DictConfig, grid: FittingGrid | None = None) -> str:
     """Returns one line: how many jobs of what a sweep has and where they run."""
-    launcher = str(config.hydra.runtime.choices["hydra/launcher"])
-    stage = config.hydra.job.name
-    return f"sweep of {stage}: {_jobs(config)}, {_where(launcher, config.hydra.launcher)}; {config.hydra.sweep.dir}"
+    launcher, grid = str(config.hydra.runtime.choices["hydra/launcher"]), grid or FittingGrid(config)
+    where = f"{_where(launcher, config.hydra.launcher)}; {config.hydra.sweep.dir}"
+    return f"sweep of {config.hydra.job.name}: {_jobs(config, grid)}, {where}"
 
 
-def report(folder: Path, planned: int) -> None:
-    """Logs how many jobs of the sweep in `folder` finished, and each other one by name with its own error.
+def report(sweep: SweepRecord, workspace: Workspace) -> None:
+    """Logs how many jobs of a sweep finished, and each one that did not with the reason.
 
     Args:
-        folder: `hydra.sweep.dir`.
-        planned: number of jobs of the sweep; those that never started left nothing in the folder.
+        sweep: its record when it began.
+        workspace: where its record is, which has its SLURM jobs by now.
     """
-    found = [read_job(path) for path in folder.glob(f"*/{JOB_FILE}")]
-    whole = [record for record in found if record.keys() >= {"number", "name", "status"}]
-    records = sorted(whole, key=lambda record: int(record["number"]))
-    if not records:
+    sweep = SweepRecord.read(record_path(workspace, sweep.folder)) or sweep
+    states = job_states(sweep, queue.ask(sweep.slurm), may_start=False)
+    if not any(state.began for state in states) and not sweep.slurm:
         return
-    counts = {status: sum(record["status"] == status for record in records) for status in ("finished", "failed")}
-    lost = planned - sum(counts.values())
-    parts = [f"{counts['finished']} of {planned} jobs finished"]
+    counts = {status: sum(state.status == status for state in states) for status in ("done", "failed", "lost")}
+    waiting = len(states) - sum(counts.values())
+    parts = [f"{counts['done']} of {len(states)} jobs finished"]
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
-    parts += [f"{lost} did not end (killed, still queued, or never started)"] if lost else []
-    log.info("sweep %s: %s", folder, ", ".join(parts))
-    for record in records:
-        if record["status"] != "finished":
-            job = f" (SLURM job {record['slurm_job']})" if record.get("slurm_job") else ""
-            error = record.get("error", "did not end; run the same command again to resume it")
-            log.info("  #%d %s%s: %s", record["number"], record["name"], job, error)
+    parts += [f"{counts['lost']} did not end"] if counts["lost"] else []
+    parts += [f"{waiting} still pending or running"] if waiting else []
+    log.info("sweep %s: %s", sweep.folder, ", ".join(parts))
+    for line in problems(states):
+        log.info("  %s", line)
 
 
 def one_line(error: object) -> str:
@@ -123,20 +168,31 @@ def one_line(error: object) -> str:
     return text if isinstance(error, CompactHydraException) or text == kind else f"{kind}: {text}"
 
 
-def count_jobs(config: DictConfig) -> int:
+def count_jobs(config: DictConfig, grid: FittingGrid) -> int:
     """Returns the number of jobs of a sweep: of its grid, or as many as a search may try."""
-    trials = config.hydra.sweeper.get("n_trials")
-    return math.prod(size for size in _sizes(config).values() if isinstance(size, int)) if trials is None else trials
+    if is_search(config):
+        return int(config.hydra.sweeper.n_trials)
+    try:
+        return grid.count(_arguments(config))
+    except Exception:  # a mistake, which Hydra reports where it makes the jobs
+        return math.prod(size for size in _sizes(config).values() if isinstance(size, int))
 
 
-def _jobs(config: DictConfig) -> str:
+def _jobs(config: DictConfig, grid: FittingGrid) -> str:
     """Returns e.g. `8 jobs (2 recommender × 4 embedding)`."""
-    sweeper, count = config.hydra.sweeper, count_jobs(config)
+    sweeper, count = config.hydra.sweeper, count_jobs(config, grid)
     product = " × ".join(f"{size} {name}" for name, size in _sizes(config).items())
-    if sweeper.get("n_trials") is not None:
+    if is_search(config):
         search = config.hydra.runtime.choices["hydra/sweeper"]
         return f"{count} jobs ({search} searches {product} for the best val score, {sweeper.n_jobs} at a time)"
-    return f"{count} {'job' if count == 1 else 'jobs'}" + (f" ({product})" if product else "")
+    inside = "; ".join(part for part in (product, grid.note) if part)
+    return f"{count} {'job' if count == 1 else 'jobs'}" + (f" ({inside})" if inside else "")
+
+
+def _arguments(config: DictConfig) -> list[str]:
+    """Returns the overrides of a sweep: of its experiment, then of the command line."""
+    arguments = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    return arguments + [str(word) for word in config.hydra.overrides.task]
 
 
 def _sizes(config: DictConfig) -> dict[str, int | str]:
@@ -148,12 +204,10 @@ def _sizes(config: DictConfig) -> dict[str, int | str]:
 
 def _values(config: DictConfig) -> dict[str, int | str]:
     """Returns the number of values of each swept key; an interval has `any`."""
-    arguments = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    arguments += config.hydra.overrides.task
     hydra = GlobalHydra.instance()
     parser = OverridesParser.create(config_loader=hydra.config_loader() if hydra.is_initialized() else None)
     # A key given twice counts once, as in Hydra: the last one wins.
-    overrides = {override.get_key_element(): override for override in parser.parse_overrides(arguments)}
+    overrides = {override.get_key_element(): override for override in parser.parse_overrides(_arguments(config))}
     sizes: dict[str, int | str] = {}
     for key, override in overrides.items():
         if override.is_sweep_override():

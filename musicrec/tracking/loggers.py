@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,22 +39,29 @@ class RunLoggers:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.config)
 
+    def guard_files(self, before: Callable[[], None]) -> None:
+        """Has a function called before a file of the run is written; what it raises keeps the old file."""
+        for logger in self.opened:
+            if isinstance(logger, MetricsCsv):
+                logger.guard(before)
+
     def abandon_files(self) -> None:
         """Leaves the files of the run to the process that has taken it over."""
         self.opened[:] = [logger for logger in self.opened if not isinstance(logger, MetricsCsv)]
 
-    def log_final(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_final(self, metrics: Mapping[str, float], step: int, more: Mapping[str, Any] | None = None) -> None:
         """Logs the metrics of a finished run.
 
         Args:
             metrics: e.g. {"val/NDCG@50": 0.1}.
             step: optimiser steps taken.
+            more: what else W&B shows of the run, e.g. intervals, duration and device.
         """
         for logger in self.opened:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.config, dict(metrics))
             if isinstance(logger, RunLogger):
-                logger.log_final(metrics, step)
+                logger.log_final(metrics, step, more or {})
             else:
                 logger.log_metrics(dict(metrics), step)
 

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ class MetricsCsv(Logger):
         self._run = run
         self._path = Path(save_dir) / run / "metrics.csv"
         self._rows: dict[int, dict[str, str]] | None = None
+        self._before: Callable[[], None] | None = None
+
+    def guard(self, before: Callable[[], None]) -> None:
+        """Has a function called before the file is written; what it raises keeps the old one."""
+        self._before = before
 
     @property
     def name(self) -> str:
@@ -59,6 +64,13 @@ class MetricsCsv(Logger):
         row.update({name: repr(float(value)) for name, value in metrics.items()})
 
     @rank_zero_only
+    def complete(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds values to the row of a step at which an earlier attempt was stopped, without those of later steps."""
+        self._rows = self._read(before=step + 1)
+        self.log_metrics(metrics, step)
+        self.save()
+
+    @rank_zero_only
     def save(self) -> None:
         """Writes all rows, columns in order of appearance after `step` and `epoch`."""
         if not self._rows:
@@ -70,7 +82,8 @@ class MetricsCsv(Logger):
         writer.writeheader()
         for step, row in sorted(self._rows.items()):
             writer.writerow({"step": step, **row})
-        write_text(self._path, text.getvalue())
+        # Before the renaming: a process that is stopped while the bytes are written may wake up long after.
+        write_text(self._path, text.getvalue(), self._before)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

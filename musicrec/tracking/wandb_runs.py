@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import netrc
 import os
 import secrets
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -19,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from musicrec.errors import demand, first_line
 from musicrec.files import write_text
 from musicrec.sweeps.current import sweep
+from musicrec.tracking.wandb_access import agents_run, logged_in, offline_reason, remember
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def wandb_logger(
         run: name of the run.
         project: W&B project.
         entity: W&B user or team; None = the account's default.
-        mode: `online`, `offline`, `disabled`, or `auto`: the value of WANDB_MODE, else `online` with an API key, else
+        mode: `online`, `offline`, `disabled`, or `auto`: the value of WANDB_MODE, else `online` with a login, else
             `offline`. W&B never prompts.
         tags: free labels.
         group: name of the sweep the run belongs to; None = the current one, if any.
@@ -63,7 +62,7 @@ def wandb_logger(
     demand("logger.wandb.mode", mode, mode in MODES, f"one of {', '.join(MODES)}")
     if mode == "auto":
         wanted = os.environ.get("WANDB_MODE", "")
-        mode = wanted if wanted in MODES else ("online" if _has_api_key() else "offline")
+        mode = wanted if wanted in MODES else ("online" if logged_in() else "offline")
     if mode == "disabled":
         return None
     settings: dict[str, Any] = {
@@ -114,14 +113,14 @@ class RunLogger(WandbLogger):
         self.safely(super().log_metrics, metrics, step)
 
     @rank_zero_only
-    def log_final(self, metrics: Mapping[str, float], step: int) -> None:
-        """Logs the metrics of the best checkpoint; they become the run's columns, more is better."""
+    def log_final(self, metrics: Mapping[str, float], step: int, more: Mapping[str, Any]) -> None:
+        """Logs the metrics of the best checkpoint; they become the run's columns, more is better; so does the rest."""
 
         def write() -> None:
             for name in metrics:
                 _define(self.experiment, name, summary="last", goal="maximize")
             self.experiment.log({**metrics, _STEP: step})
-            self.experiment.summary.update(dict(metrics))
+            self.experiment.summary.update({**metrics, **more})
 
         self.safely(write)
 
@@ -152,11 +151,16 @@ def finish_wandb(exit_code: int = 0) -> None:
 def _online(settings: dict[str, Any], id_file: Path) -> Logger:
     """Returns the logger of a run that W&B's server knows, or of an offline one if the server does not answer."""
     known = id_file.read_text(encoding="utf-8", errors="replace").strip() if id_file.is_file() else ""
+    known = agents_run() or known
+    if reason := offline_reason():
+        log.warning("W&B does not answer; the run is logged offline: %s", reason)
+        return _started(settings, "offline", secrets.token_hex(8))
     try:
         logger = _started(settings, "online", known or secrets.token_hex(8))
     except Exception as error:
         finish_wandb(1)
         log.warning("W&B does not answer; the run is logged offline: %s", first_line(error))
+        remember(first_line(error))
         return _started(settings, "offline", secrets.token_hex(8))
     write_text(id_file, logger.version or "")
     return logger
@@ -191,15 +195,3 @@ def _define(run: Any, name: str, goal: str | None = None, **options: Any) -> Non
 
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _has_api_key() -> bool:
-    """Returns whether W&B would find a key without prompting: in the environment or in ~/.netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return netrc.netrc(str(path)).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

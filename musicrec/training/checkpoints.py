@@ -32,10 +32,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes a checkpoint."""
-        with atomic_path(path) as temporary:
+        with atomic_path(path, before=self._before) as temporary:
             torch.save(checkpoint, temporary)
-            if self._before is not None:
-                self._before()
 
 
 def damage(path: Path) -> str | None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from musicrec.columns import ITEM, RANK, SCORE, SPLIT, USER
 from musicrec.data.interactions import COLD, Interactions, Pool, SplitData
+from musicrec.evaluation.confidence import half_width
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.scoring import score_run, split_rows
 from musicrec.files import atomic_path, csv_text, parquet_damage, parquet_metadata, write_text
@@ -78,6 +79,17 @@ def final_metrics(workspace: Workspace, name: str, data: SplitData) -> dict[str,
             means = pd.read_parquet(workspace.metrics(name, split)).drop(columns=USER).mean()
             final.update({f"{split}/{column}": float(value) for column, value in means.items()})
     return final
+
+
+def intervals(workspace: Workspace, name: str, data: SplitData) -> dict[str, float]:
+    """Returns {"val/NDCG@50 conf95": half-width of the 95 % interval of the mean over users, ...}."""
+    widths = {}
+    for split in data.truth:
+        if workspace.metrics(name, split).is_file():
+            scores = pd.read_parquet(workspace.metrics(name, split)).drop(columns=USER)
+            found = zip(scores.columns, half_width(scores.to_numpy()), strict=True)
+            widths.update({f"{split}/{column} conf95": float(width) for column, width in found if np.isfinite(width)})
+    return widths
 
 
 def complete_metrics(workspace: Workspace, name: str, data: SplitData, k: Cutoffs) -> None:

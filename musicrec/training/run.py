@@ -172,15 +172,18 @@ class Run:
                 raise MusicrecError(f"the main process of {self.name} did not start within {_LONGEST_WAIT:.0f} s")
             time.sleep(0.2)
 
-    def finish(self, record: RunRecord, seconds: float, lease: Lease | None = None) -> None:
+    def finish(
+        self, record: RunRecord, seconds: float, lease: Lease | None = None, device: dict[str, Any] | None = None
+    ) -> None:
         """Marks the run as finished.
 
         Args:
             record: what `start` returned.
             seconds: duration of this attempt.
             lease: of the run.
+            device: what it was computed on.
         """
-        self._write(replace(record, status="finished", seconds=round(seconds, 1)), lease)
+        self._write(replace(record, status="finished", seconds=round(seconds, 1), device=device), lease)
 
     def _write(self, record: RunRecord, lease: Lease | None) -> None:
         if lease is None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 # Settings that decide where and how comfortably a run runs, not what it computes.
 _WITHOUT_EFFECT = {
-    "data": {"_target_", "audio_dir", "plays", "artists", "users", "make_missing", "memory_limit", "seed"},
+    "data": {
+        *("_target_", "audio_dir", "plays", "artists", "artist_column", "users"),
+        *("make_missing", "memory_limit", "seed"),
+    },
     "trainer": {
         "_target_",
         "accelerator",

@@ -28,6 +28,7 @@ class RunRecord:
         resumes_from: the checkpoint from which it does, `last` or `best`.
         seconds: duration of the attempt that finished it.
         slurm_job: the job that the attempt ran in.
+        device: what that attempt was computed on, see `musicrec.devices.Device`.
         owner: the process that the run belongs to while it is trained, see `musicrec.training.owner.Owner`.
     """
 
@@ -39,6 +40,7 @@ class RunRecord:
     resumes_from: str | None = None
     seconds: float | None = None
     slurm_job: str | None = None
+    device: dict[str, Any] | None = None
     owner: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from musicrec.devices import Device, describe, warn_of_unused_gpu
 from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError, demand
@@ -35,10 +36,12 @@ from musicrec.recommenders.inputs import Inputs
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.sweeps.current import record_job, sweep
 from musicrec.tracking.loggers import facts, opened
+from musicrec.tracking.wandb_access import FINISHED_ALREADY, under_agent
 from musicrec.training import callbacks, results
 from musicrec.training.checkpoints import AtomicCheckpoints, load_weights
 from musicrec.training.companion import load_companion, weights_hash
 from musicrec.training.guards import FiniteLoss, Ownership, refuse_infinite_weights
+from musicrec.training.last_row import LastRow
 from musicrec.training.lease import Lease, TakenOver, owned
 from musicrec.training.preemption import cluster_plugins
 from musicrec.training.quiet import quiet_lightning
@@ -66,10 +69,12 @@ class TrainResult:
     Attributes:
         model: with the weights of its best epoch, on the device that trained it.
         steps: optimiser steps taken.
+        device: what it was trained on, or is computed on.
     """
 
     model: Recommender
     steps: int
+    device: Device
 
 
 def train_run(
@@ -132,7 +137,20 @@ def train_run(
             run = find(False)
     log.info("%s is already finished; set overwrite=true to rerun it", run.name)
     results.complete_metrics(output, run.name, data, k)
+    if under_agent():
+        _tell_agent(cfg, output, data, vectors)
     return results.report(output, run.name, data, k.at(VAL))
+
+
+def _tell_agent(cfg: DictConfig, output: Workspace, data: SplitData, vectors: np.ndarray) -> None:
+    """Gives an agent of W&B's own sweeps, which drew the settings of a finished run, a run with its metrics."""
+    if "wandb" not in cfg.logger:
+        return
+    told = cfg.copy()
+    told.logger.wandb.tags = [*(told.logger.wandb.get("tags") or ()), FINISHED_ALREADY]
+    with opened({"wandb": told.logger.wandb}, _described(cfg, data, vectors)) as loggers:
+        more = {**results.intervals(output, cfg.run_name, data), "note": FINISHED_ALREADY}
+        loggers.log_final(results.final_metrics(output, cfg.run_name, data), 0, more)
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,8 @@ def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> N
         )
         model = make_recommender(cfg.recommender, inputs)
         with opened(cfg.logger if main else {}, _described(cfg, data, vectors)) as loggers:
+            if lease is not None:
+                loggers.guard_files(lease.check)
             try:
                 result = fit(cfg, run, model, loggers.opened, run.checkpoint(record), lease)
                 if lease is None:
@@ -185,8 +205,11 @@ def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> N
             except TakenOver:
                 loggers.abandon_files()
                 raise
-            loggers.log_final(results.final_metrics(output, run.name, data), result.steps)
-        run.finish(record, time.monotonic() - started, lease)
+            seconds, device = time.monotonic() - started, result.device.to_json()
+            metrics = results.final_metrics(output, run.name, data)
+            intervals = results.intervals(output, run.name, data)
+            loggers.log_final(metrics, result.steps, {**intervals, "seconds": round(seconds, 1), **device})
+        run.finish(record, seconds, lease, device)
 
 
 def fit(
@@ -207,12 +230,13 @@ def fit(
         checkpoint: what to resume from; None = start from scratch.
         lease: of the run; None in every process but the main one.
     """
+    precision = str(cfg.trainer.get("precision", "32-true"))
     if not isinstance(model, TrainedRecommender):
-        return TrainResult(model, steps=0)
+        return TrainResult(model, 0, _said(run, lease, describe(torch.device("cpu"), "32-true")))
     made = callbacks.configured(cfg, model, loggers)
     causes = f"recommender.lr={cfg.recommender.get('lr')} is too high, or too much for trainer.precision="
-    causes += f"{cfg.trainer.get('precision', '32-true')}"
-    watching = [FiniteLoss(run.name, causes), *([] if lease is None else [Ownership(lease)])]
+    causes += precision
+    watching = [FiniteLoss(run.name, causes), LastRow(), *([] if lease is None else [Ownership(lease)])]
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=[*made, *watching],
@@ -222,6 +246,10 @@ def fit(
         plugins=[*cluster_plugins(), AtomicCheckpoints(lease.check if lease else None)],
         default_root_dir=str(run.best.parent),
     )
+    used = trainer.strategy.root_device
+    if used.type == "cpu" and cfg.trainer.get("accelerator") != "cpu" and lease is not None:
+        warn_of_unused_gpu()
+    device = _said(run, lease, describe(used, precision))
     resumed = None if checkpoint is None else str(checkpoint)
     trainer.fit(model, datamodule=model.datamodule(), ckpt_path=resumed, weights_only=True)
     if trainer.is_global_zero:
@@ -230,7 +258,14 @@ def fit(
         # Lightning took it off the device; lists are computed where the model is.
         model.to(trainer.strategy.root_device)
         model.eval()
-    return TrainResult(model, steps=trainer.global_step)
+    return TrainResult(model, trainer.global_step, device)
+
+
+def _said(run: Run, lease: Lease | None, device: Device) -> Device:
+    """Returns the device after the main process has logged it."""
+    if lease is not None:
+        log.info("%s: on %s", run.name, device)
+    return device
 
 
 def _named(cfg: DictConfig, name: str) -> DictConfig:

@@ -9,8 +9,11 @@ import pytest
 
 from musicrec.data import artists as artists_module
 from musicrec.data.artists import load_artists, write_artists
+from musicrec.data.prepare import prepare
+from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
 from musicrec.workspace import TrackIndex, Workspace
+from tests.data.made_log import flat
 from tests.data.made_yambda import write_mapping
 
 TRACKS = TrackIndex(["1", "b", "c", "10"])
@@ -49,6 +52,76 @@ def test_yambda_has_numbers_and_several_artists(
     assert (workspace.data_dir / "artists.csv").read_text() == "idx,artist\n0,9\n3,8\n3,7\n"
     assert "3 of the 5 tracks of" in caplog.text and "(the first 2 rows)" in caplog.text
     assert (workspace.data_dir / "unknown_artists.csv").read_text() == "trackid,artist\n44,5\n45,5\n"
+
+
+ROWS = [
+    ("1", "Song A", "X", "2019-03-01"),
+    ("1", "Song B", "", "2019-03-02"),
+    ("2", "Song A", "X", "2019-03-01"),
+    ("2", "Song C", "Ü, Y", "2020-03-01"),
+    ("1", "Song A", "Z", "2020-03-02"),
+]
+
+
+def log_with_artists(path: Path, kind: str) -> Path:
+    frame = pd.DataFrame(ROWS, columns=["user_id", "track_id", "by", "timestamp"])
+    if kind == "parquet":
+        frame.replace("", None).to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "bad row"])
+def test_a_column_of_the_log(tmp_path: Path, kind: str) -> None:
+    path = log_with_artists(tmp_path / "log", kind)
+    if kind == "bad row":  # the block is then read again, value by value
+        path.write_text(path.read_text() + "2,Song C,W,no time\n")
+    workspace = Workspace(tmp_path / "workspace")
+    made = flat(DataSource, "mine", plays=path, artist_column="by", split="leave_one_out")
+    with pytest.raises(MusicrecError, match="no user has 3 tracks"):
+        prepare(made, workspace)
+    written = (workspace.data_dir / "artists.csv").read_text()
+    assert written == 'idx,artist\n0,X\n0,Z\n2,"Ü, Y"\n'
+    # It is read again where the list was lost, and gone where nobody asks for it.
+    (workspace.data_dir / "artists.csv").unlink()
+    temporal = flat(DataSource, "mine", plays=path, artist_column="by", split="hot_cold", test="2020-02-20")
+    prepare(temporal, workspace)
+    assert (workspace.data_dir / "artists.csv").read_text() == written
+    prepare(flat(DataSource, "mine", plays=path, split="hot_cold", test="2020-02-20"), workspace)
+    assert not (workspace.data_dir / "artists.csv").exists()
+
+
+def test_a_column_that_composes_the_track_id(tmp_path: Path) -> None:
+    path = log_with_artists(tmp_path / "log", "csv")
+    workspace = Workspace(tmp_path / "workspace")
+    names = {"track_column": "{by} - {track_id}", "artist_column": "by"}
+    prepare(flat(DataSource, "mine", plays=path, split="hot_cold", test="2020-02-20", **names), workspace)
+    assert TrackIndex.load(workspace.track_index).ids == ["X - Song A", "Z - Song A", "Ü, Y - Song C"]
+    assert (workspace.data_dir / "artists.csv").read_text() == 'idx,artist\n0,X\n1,Z\n2,"Ü, Y"\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"artist_column": "artist"}, "has no column 'artist'; its columns are: .*Set data.artist_column=NAME"),
+        ({"artist_column": "user_id"}, "one column of .* is used for two purposes"),
+        ({"artist_column": "by", "artists": "x.csv"}, "data.artists and data.artist_column both say"),
+        ({"artist_column": "by", "format": "lastfm_1k"}, "data.format=lastfm_1k has 6"),
+    ],
+)
+def test_refused_columns(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    path = log_with_artists(tmp_path / "log", "csv")
+    with pytest.raises(MusicrecError, match=message) as caught:
+        prepare(flat(DataSource, "mine", plays=path, **options), Workspace(tmp_path / "workspace"))
+    assert "\n" not in str(caught.value)
+
+
+def test_formats_without_columns(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a x y z\nb x z\n")
+    made = flat(DataSource, "mine", plays=tmp_path / "log", format="sequences", artist_column="by")
+    with pytest.raises(MusicrecError, match="has no column 'by' .data.artist_column.: only tables with named columns"):
+        prepare(made, Workspace(tmp_path / "workspace"))
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ class Product(ScoreRecommender):
         pytest.param(small(BERT4Rec, head="tied", softmax="sampled", softmax_samples=20), id="bert-tied"),
         pytest.param(small(BERT4Rec, init="xavier", window="random", max_seq_len=6), id="bert-window"),
         pytest.param(small(SASRec), id="sasrec"),
+        pytest.param(small(SASRec, head="tied"), id="sasrec-tied"),
         pytest.param(small(SASRec, head="tied", loss="sampled", samples=20, norm="post"), id="sasrec-sampled"),
         pytest.param(small(SASRec, head="tied", loss="binary", max_seq_len=6), id="sasrec-binary"),
         pytest.param(small(SASRec, loss="binary", item_freeze=False), id="sasrec-items"),

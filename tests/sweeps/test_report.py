@@ -19,9 +19,13 @@ from submitit.slurm import slurm
 
 from musicrec.config import config_dir
 from musicrec.files import write_json
+from musicrec.processes import machine
 from musicrec.sweeps import report as sweeps
 from musicrec.sweeps.current import JOB_FILE, record_job, slurm_job
+from musicrec.sweeps.queue import Queued
+from musicrec.sweeps.record import SweepRecord
 from musicrec.sweeps.slurm import LocalJob, LostJobs, QueueWatcher, SlurmJob
+from musicrec.workspace import Workspace
 
 ROOT = config_dir().parent
 
@@ -79,30 +83,21 @@ def test_the_grids_are_those_of_the_study_and_sweep_without_m(experiment: str, j
     assert config.recommender.name == experiment.split("_")[0]
 
 
-def test_a_search_maximises_over_the_same_space_from_the_run_seed() -> None:
-    overrides = ("experiment=bert_grid", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=7", "seed=3")
-    config = sweep_config(overrides=overrides)
-    sweeps.maximise(config)
-    assert config.hydra.sweeper.direction == "maximize"
-    assert config.hydra.sweeper.sampler.seed == 3
-    space = "4 max_seq_len × 3 mlm_probability × 4 batch_size"
-    assert f"7 jobs (optuna searches {space} for the best val score, 2 at a time)" in sweeps.plan(config)
-
-
 def test_the_report_names_each_job_that_did_not_finish(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     records: list[dict[str, Any]] = [
         {"number": 0, "name": "embedding=a", "status": "finished"},
         {"number": 1, "name": "embedding=b", "status": "failed", "error": "musicrec train: b is missing"},
-        {"number": 10, "name": "embedding=c", "status": "started", "slurm_job": "7_10"},
+        {"number": 10, "name": "embedding=c", "status": "started", "pid": 2**22 + 1, "machine": machine()},
     ]
     for record in records:
         write_json(tmp_path / str(record["number"]) / JOB_FILE, record)
-    sweeps.report(tmp_path, 4)
+    sweeps.report(SweepRecord(folder=str(tmp_path), stage="train", jobs=3), Workspace(tmp_path))
     assert caplog.messages == [
-        f"sweep {tmp_path}: 1 of 4 jobs finished, 1 failed, 2 did not end (killed, still queued, or never started)",
+        f"sweep {tmp_path}: 1 of 4 jobs finished, 1 failed, 2 did not end",
         "  #1 embedding=b: musicrec train: b is missing",
-        "  #10 embedding=c (SLURM job 7_10): did not end; run the same command again to resume it",
+        "  #10 embedding=c: did not end; run the same command again to resume it",
+        "  #2: 1 job never started",
     ]
 
 
@@ -128,10 +123,15 @@ def test_a_job_that_the_queue_does_not_know_has_ended() -> None:
     watcher = QueueWatcher()
     for job in ("17_0", "17_1", "17_2", "18"):
         watcher.register_job(job)
-    watcher._info_dict.update(watcher.read_info(b"17_0|RUNNING\n17_1|PENDING\n17_2|CANCELLED\n9|FAILED\n"))
+    watcher._info_dict.update(
+        watcher.read_info(b"17_0|RUNNING|None\n17_1|PENDING|Priority\n17_2|CANCELLED|None\n9|FAILED|None\n")
+    )
     watcher._last_status_check = float("inf")
     ended = {job: watcher.is_done(job, mode="cache") for job in ("17_0", "17_1", "17_2", "18")}
     assert ended == {"17_0": False, "17_1": False, "17_2": True, "18": True}
+    assert watcher.queued()["17_1"] == Queued("PENDING", "Priority")
+    watcher.register_job("17")  # the array itself
+    assert watcher.jobs == ["17_0", "17_1", "17_2", "18"]
 
 
 @pytest.mark.parametrize(("launcher", "tolerant"), [("slurm", True), ("local", True), ("submitit_slurm", False)])
@@ -140,6 +140,21 @@ def test_the_launchers_yaml_names_what_tolerates_lost_jobs(launcher: str, tolera
     assert callbacks.sweep._target_ == "musicrec.sweeps.report.SweepReport"
     assert ("lost_jobs" in callbacks) is tolerant
     assert not tolerant or callbacks.lost_jobs._target_ == "musicrec.sweeps.slurm.LostJobs"
+
+
+def test_the_slurm_launcher_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(SystemExit, match="hydra/launcher=slurm needs SLURM, and there is no srun on this machine"):
+        LostJobs().on_multirun_start(sweep_config("seed=0,1", overrides=("hydra/launcher=slurm",)))
+
+
+def test_an_array_is_named_by_what_is_swept_unless_the_user_names_it() -> None:
+    config = sweep_config("recommender=knn,bert", "seed=3", overrides=("hydra/launcher=slurm",))
+    sweeps.name_jobs(config)
+    assert config.hydra.launcher.name == "train recommender=knn,bert"
+    chosen = sweep_config("seed=0,1", overrides=("hydra/launcher=slurm", "hydra.launcher.name=mine"))
+    sweeps.name_jobs(chosen)
+    assert chosen.hydra.launcher.name == "mine"
 
 
 def test_submitits_classes_are_replaced_during_a_sweep_only() -> None:
@@ -168,7 +183,7 @@ def test_cluster_facts_stand_in_one_file_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "local" / "slurm.yaml").write_text("partition: gpu\ngres: gpu:1\nsetup: [module load cuda]\n")
     arguments = (f"hydra.searchpath=[file://{tmp_path}]", "hydra/launcher=slurm")
     shown = script("train", *arguments, "--cfg", "hydra", "--package", "hydra.launcher").stdout
-    for line in ("partition: gpu", "gres: gpu:1", "- module load cuda", "cpus_per_task: 4"):
+    for line in ("partition: gpu", "gres: gpu:1", "- module load cuda", "cpus_per_task: 2"):
         assert line in shown
     without = script("train", arguments[0], "--cfg", "hydra", "--package", "hydra.launcher")
     assert without.returncode == 0

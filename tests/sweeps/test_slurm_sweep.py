@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.sweeps.conftest import Cluster
+from tests.sweeps.conftest import ROOT, Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -103,6 +105,41 @@ def test_the_other_stages_run_on_the_cluster(cluster: Cluster, world: Path, tmp_
     assert (root / "cosine.csv").is_file()
 
 
+def test_jobs_that_cannot_start_say_why_and_ctrl_c_leaves_them(cluster: Cluster, tmp_path: Path, wait: Wait) -> None:
+    root, sweep = tmp_path / "workspace", tmp_path / "sweep"
+    process = cluster.script("train", *common(root, sweep), "hydra.launcher.partition=nowhere", "seed=0,1")
+    returned, said = finish(process)
+    assert returned == 1
+    (line,) = (line for line in said.splitlines() if line.startswith("musicrec: SLURM refuses the jobs: "))
+    assert "partition" in line
+    assert "; each job asks for 1 core, 2 GB, 30 min; see hydra.launcher" in line
+    assert "Traceback" not in said
+
+    cluster.command("scontrol", "update", "PartitionName=tests", "State=DOWN")
+    try:
+        process = cluster.script("train", *common(root, sweep), "seed=0,1")
+        records = root / "sweeps"
+        wait(lambda: [path for path in records.glob("*.json") if json.loads(path.read_text())["slurm"]], process)
+        (record,) = (json.loads(path.read_text()) for path in records.glob("*.json"))
+        array = record["slurm"][0].split("_")[0]
+        assert record["slurm"] == [f"{array}_0", f"{array}_1"]
+        assert "train seed=0,1" in cluster.command("squeue", "--noheader", f"--jobs={array}", "--format=%j")
+        process.send_signal(signal.SIGINT)
+        returned, said = finish(process)
+        assert returned == 1
+        assert f"SLURM array {array} of 2 jobs was submitted; cancel it with: scancel {array}" in said
+        assert f"no longer waiting; the jobs of SLURM array {array} go on" in said
+        assert "0 of 2 jobs finished, 2 still pending or running" in said
+        assert "Traceback" not in said
+        status = [sys.executable, str(ROOT / "train.py"), "status=true", f"paths.root={root}"]
+        assert "2 pending (PartitionDown: the partition is down: hydra.launcher.partition)" in cluster.command(*status)
+        cluster.command("scancel", array)
+        shown = cluster.command(*status)
+        assert f"#0, #1: 2 jobs of SLURM array {array} were cancelled before they started" in shown
+    finally:
+        cluster.command("scontrol", "update", "PartitionName=tests", "State=UP")
+
+
 def test_failed_and_killed_jobs_are_reported_by_name_and_the_others_finish(
     cluster: Cluster, world: Path, tmp_path: Path, wait: Wait
 ) -> None:
@@ -118,7 +155,7 @@ def test_failed_and_killed_jobs_are_reported_by_name_and_the_others_finish(
     assert returned == 1
     assert f"job {victim} was killed (state " in said
     report = said[said.index("0 of 2 jobs finished, 1 failed, 1 did not end") :]
-    assert f"(SLURM job {victim}): did not end" in report
+    assert f"(SLURM job {victim}): was cancelled; run the same command" in report or "): did not end" in report
     failed = next(line for line in report.splitlines() if "#1" in line)
     assert failed.strip().startswith("#1 embedding=precomputed (SLURM job ")
     assert "): musicrec train: embedding=precomputed has no file" in failed

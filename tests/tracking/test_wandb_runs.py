@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from musicrec import cli, stages
 from musicrec.errors import MusicrecError
-from musicrec.tracking import wandb_runs
+from musicrec.tracking import wandb_access, wandb_runs
 from musicrec.tracking.wandb_runs import finish_wandb
 from musicrec.training import results
 from musicrec.training.run_name import run_name
@@ -161,6 +161,7 @@ def online(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list[dict[st
         return FakeRun(options)
 
     monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb_access, "unreachable", lambda url: None)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     return started
@@ -207,6 +208,7 @@ def test_modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    wandb.teardown()  # forgets the key
     wandb_runs.wandb_logger(str(tmp_path), "a")
     assert [options["mode"] for options in started] == ["offline"]
     with pytest.raises(MusicrecError, match="must be one of auto, online, offline, disabled"):

@@ -1,8 +1,10 @@
 """train.py and evaluate.py on the other splits: hot_cold and leave_one_out have lists for each split."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import DictConfig
@@ -11,8 +13,10 @@ from musicrec import stages
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.comparison import compare
+from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.training.run_name import run_name
-from musicrec.workspace import Workspace
+from musicrec.workspace import TrackIndex, Workspace
 from tests.data.made_log import flat
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "logger=none")
@@ -210,3 +214,61 @@ def windowed(tmp_path: Path) -> Workspace:
     windows = {"split": "global_temporal", "val_window": "1d", "gap": "1h"}
     prepare(flat(DataSource, "tiny", plays=log, start="auto", test="2019-03-11T12:00", **windows), workspace)
     return workspace
+
+
+def cold_world(tmp_path: Path, cold_tracks: int) -> Workspace:
+    """Returns a hot_cold workspace of twelve users with five of nine tracks in train, and new tracks for each user."""
+    rows = [(user, f"t{(user + 2 * step) % 9}", f"2019-03-0{step + 1}") for user in range(1, 13) for step in range(5)]
+    rows += [(user, f"t{(user + 1) % 9}", "2020-02-21") for user in range(1, 13)]
+    if cold_tracks:
+        rows += [(user, f"new{(user * step) % cold_tracks}", "2020-02-22") for user in range(1, 9) for step in (1, 3)]
+    log = tmp_path / "log.csv"
+    pd.DataFrame(rows, columns=["user_id", "track_id", "timestamp"]).to_csv(log, index=False)
+    workspace = Workspace(tmp_path / "workspace")
+    prepare(flat(DataSource, "tiny", plays=log, split="hot_cold", test="2020-02-20"), workspace)
+    return workspace
+
+
+def test_cold_lists_equal_a_ranking_in_pandas(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """KNN's cold lists, their metrics and the chance level, from the vectors and split files alone."""
+    workspace = cold_world(tmp_path, cold_tracks=7)
+    ids = TrackIndex.load(workspace.track_index).ids
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 6)).astype(np.float32)
+    np.savez(tmp_path / "mine.npz", ids=np.array(ids), vectors=vectors)
+    options = ("data=custom", "trainer=cpu", "logger=none", "recommender=knn", "eval.k={hot_test:3,cold_test:3}")
+    cfg = compose(*options, "embedding=precomputed", f"embedding.path={tmp_path}/mine.npz")
+    stages.train(cfg)
+    name = run_name(cfg)
+    predictions = pd.read_parquet(workspace.predictions(name))
+    train, cold = (pd.read_parquet(workspace.split(split)) for split in ("train", "cold_test"))
+    pool = np.unique(cold.track_id)
+    scores = pd.read_parquet(workspace.metrics(name, "cold_test")).set_index("user_id").to_dict("index")
+    assert len(pool) == 7 and list(scores) == list(range(1, 9))
+    for user, own in cold.groupby("user_id"):
+        taste = vectors[train.track_id[train.user_id == user]].mean(axis=0)
+        cosine = vectors[pool] @ taste / np.linalg.norm(vectors[pool], axis=1)
+        ranked = pd.Series(cosine, pool).sort_values(ascending=False).index
+        lists = predictions[(predictions.user_id == user) & (predictions.split == "cold_test")]
+        assert lists.sort_values("rank").item_id.tolist() == ranked.tolist()
+        gain = [1 / math.log2(place + 2) for place, track in enumerate(ranked[:3]) if track in set(own.track_id)]
+        ideal = sum(1 / math.log2(place + 2) for place in range(min(len(own), 3)))
+        assert scores[user]["NDCG@3"] == pytest.approx(sum(gain) / ideal)
+        assert scores[user]["Recall@3"] == pytest.approx(len(gain) / len(own))
+    compare(workspace, Cutoffs.of({"hot_test": 3, "cold_test": 20}))
+    assert "(cold_test) are shorter, at most 7; only 7 tracks may be recommended there; choose" in caplog.text
+    assert "choose eval.k={cold_test:7} or less" in caplog.text
+    chance = pd.read_csv(workspace.root / "chance.csv").set_index("split").loc["cold_test"]
+    assert chance["Recall@20"] == chance["HitRate@20"] == 1  # the list is the whole pool
+
+
+def test_no_cold_track_at_all(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = cold_world(tmp_path, cold_tracks=0)
+    assert "no held-out track is cold; cold_test is empty" in caplog.text
+    name, predictions = trained(compose, workspace, "knn")
+    assert "cold_test" not in set(predictions.get("split", [])) and not workspace.metrics(name, "cold_test").exists()
+    assert compare(workspace, Cutoffs.of({"hot_test": 2, "cold_test": 20})).splits == ["hot_test"]
+    assert not (workspace.root / "cosine_cold.csv").exists()

@@ -83,6 +83,7 @@ def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     identity = pa.dictionary(pa.int32(), pa.string())
     kinds: dict[str | None, pa.DataType] = {name: identity for name in layout.fields}
     kinds |= {layout.user: pa.string(), layout.timestamp: kind, layout.count: pa.int64(), layout.label: identity}
+    kinds[layout.artist] = identity
     try:
         columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted], note)
         users, tracks, times, *rest = layout.assembled(columns)
@@ -101,11 +102,12 @@ def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     ):
         return None
     timestamps, formats = instants(times)
+    artists = rest.pop() if layout.artist is not None else None
     labels = rest.pop() if layout.label is not None else None
     counts = rest[0].to_numpy() if rest else None
     if np.isnat(timestamps).any() or (counts is not None and counts.min() < 1):
         return None
-    return LogBatch(users, tracks, timestamps, counts, formats=formats, labels=labels)
+    return LogBatch(users, tracks, timestamps, counts, formats=formats, labels=labels, artists=artists)
 
 
 def _sniff(block: bytes, layout: Layout) -> pa.DataType:
@@ -144,7 +146,7 @@ def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         understood = False
     if not understood:
         columns, line_of_row, faults = _parse_with_csv(lines, layout)
-    batch, reasons = check_rows(layout.assembled(columns), labelled=layout.label is not None)
+    batch, reasons = check_rows(layout.assembled(columns), layout.label is not None, layout.artist is not None)
     faults |= {int(line_of_row[row]): reason for row, reason in reasons.items()}
     batch.bad = [
         BadRow(first_line + index, faults[index], shown_line(lines[index]))

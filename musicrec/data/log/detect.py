@@ -150,7 +150,8 @@ def _layout(name: str, texts: list[str], delimiter: str | None, columns: LogColu
     if detected == RATINGS:
         columns = replace(columns, format=AUTO)
     user, track, timestamp, count, guess = table_columns(name, names, columns)
-    return Layout(delimiter, quoted, names, user, track, timestamp, count, guess=guess, label=columns.label)
+    layout = Layout(delimiter, quoted, names, user, track, timestamp, count, guess=guess, label=columns.label)
+    return replace(layout, artist=columns.artist)
 
 
 def _delimiter(text: str) -> str:
@@ -251,7 +252,7 @@ def _named(name: str, names: tuple[str, ...], width: int, delimiter: str, quoted
         raise MusicrecError(f"data.columns names {len(names)} columns; {name} has {width}")
     user, track, timestamp, count, _ = table_columns(name, names, replace(columns, format=TABLE))
     layout = Layout(delimiter, quoted, names, user, track, timestamp, count, headerless=True, label=columns.label)
-    return _doubled(layout)
+    return _doubled(replace(layout, artist=columns.artist))
 
 
 def _lastfm(name: str, names: tuple[str, ...], delimiter: str, quoted: bool, columns: LogColumns) -> Layout:
@@ -271,7 +272,8 @@ def _lastfm(name: str, names: tuple[str, ...], delimiter: str, quoted: bool, col
     assert timestamp is not None
     user = columns.user if columns.user in names else found["user"]
     label = columns.label if columns.label in names else None
-    layout = Layout(delimiter, quoted, names, user, track, timestamp, label=label)
+    artist = columns.artist if columns.artist in names else None
+    layout = Layout(delimiter, quoted, names, user, track, timestamp, label=label, artist=artist)
     return replace(layout, nobody=of_user[1]) if of_user and user is None else layout
 
 
@@ -304,6 +306,8 @@ def table_columns(
         wanted.append(("timestamp_column", columns.timestamp))
     if columns.label is not None:
         wanted.append(("split_column", columns.label))
+    if columns.artist is not None and columns.artist not in (fields or [columns.track]):
+        wanted.append(("artist_column", columns.artist))
     count = columns.count
     if count == AUTO:
         count = DEFAULT_COUNT_COLUMN if DEFAULT_COUNT_COLUMN in names else None

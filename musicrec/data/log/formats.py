@@ -63,6 +63,8 @@ class LogSettings:
         encoding: of a text log; `auto` = UTF-8, or what its byte order mark says.
         min_played_seconds: shorter plays are left out, where the log says how long they were (Spotify).
         on_bad_row: `skip` (count and list bad rows) or `error` (stop at the first).
+        artist_column: name of the column of artists of a table; it may be one of those that compose the track id.
+            None: the log does not say them.
 
     Raises:
         MusicrecError: for an unknown format, or another `on_bad_row`.
@@ -77,6 +79,7 @@ class LogSettings:
     encoding: Text = AUTO
     min_played_seconds: NotNegative = 0
     on_bad_row: Literal["skip", "error"] = "skip"
+    artist_column: Text | None = None
 
     def __post_init__(self) -> None:
         if self.columns is not None:
@@ -84,8 +87,9 @@ class LogSettings:
         check_fields(self, "data")
 
     def recorded(self) -> dict[str, Any]:
-        """Returns the settings as JSON values."""
-        return {**vars(self), "columns": None if self.columns is None else list(self.columns)}
+        """Returns the settings as JSON values; what is not used is left out, so that older files stay valid."""
+        values = {**vars(self), "columns": None if self.columns is None else list(self.columns)}
+        return {key: value for key, value in values.items() if key != "artist_column" or value is not None}
 
     def wanted(self, label: str | None, conditions: tuple[Condition, ...] = ()) -> LogColumns:
         """Returns the columns to read.
@@ -106,6 +110,7 @@ class LogSettings:
             min_played_seconds=self.min_played_seconds,
             label=label,
             conditions=conditions,
+            artist=self.artist_column,
         )
 
 
@@ -124,6 +129,7 @@ class LogColumns:
         min_played_seconds: shorter plays are left out, where the log says how long they were.
         label: column that says to which split a row belongs; None: there is none.
         conditions: which rows count, for Parquet files; text has none.
+        artist: column of artists, which may be one of those of the track id; None: there is none.
 
     In tables, `auto` for user, track or timestamp is the default name or a usual other one; if none is there,
     `timestamp` is None.
@@ -139,6 +145,7 @@ class LogColumns:
     min_played_seconds: float = 0
     label: str | None = None
     conditions: tuple[Condition, ...] = ()
+    artist: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,7 @@ class Layout:
         skipped_lines: number of lines before the header or the first row.
         guess: what the columns were taken for, if nobody said so; None = the user or the format did.
         label: name of the column of splits; None = there is none.
+        artist: name of the column of artists, which may be one of the fields; None = there is none.
     """
 
     delimiter: str
@@ -176,6 +184,7 @@ class Layout:
     skipped_lines: int = 0
     guess: str | None = None
     label: str | None = None
+    artist: str | None = None
 
     @property
     def width(self) -> int:
@@ -189,8 +198,9 @@ class Layout:
 
     @property
     def wanted(self) -> list[str]:
-        """Returns the columns to read: user, those of the track, timestamp, count, label."""
-        named = [self.user, *self.fields, self.timestamp, self.count, self.label]
+        """Returns the columns to read, each once: user, those of the track, timestamp, count, label, artist."""
+        artist = None if self.artist in self.fields else self.artist
+        named = [self.user, *self.fields, self.timestamp, self.count, self.label, artist]
         return [name for name in named if name is not None]
 
     @property
@@ -204,7 +214,7 @@ class Layout:
         return len(self.fields) > 1
 
     def assembled(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
-        """Returns user, track, timestamp and, if the log has them, count and label, made of the `wanted` columns.
+        """Returns user, track, timestamp and, if the log has them, count, label and artist, of the `wanted` columns.
 
         A composed track id is empty if one of its parts is. Without a column of times all of them are 1970-01-01.
         """
@@ -216,6 +226,8 @@ class Layout:
             users = rest.pop(0)
         fields = self.fields
         parts, rest = rest[: len(fields)], rest[len(fields) :]
+        if self.artist in fields:
+            rest.append(parts[fields.index(str(self.artist))])
         if self.timestamp is None:
             rest.insert(0, pa.array(np.zeros(rows, np.int64)))
         if self.track == f"{{{fields[0]}}}":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ def parquet_layout(path: Path, schema: pa.Schema, columns: LogColumns) -> Layout
         MusicrecError: if a column is missing or has a type that cannot be used.
     """
     user, track, timestamp, count, guess = table_columns(str(path), schema.names, columns)
-    layout = Layout("", False, tuple(schema.names), user, track, timestamp, count, guess=guess, label=columns.label)
+    names = tuple(schema.names)
+    layout = Layout("", False, names, user, track, timestamp, count, guess=guess, label=columns.label)
+    layout = replace(layout, artist=columns.artist)
     lists = [name for name in layout.wanted if _is_list(schema.field(name).type)]
     if lists and set(lists) != set(layout.wanted) - {user}:
         others = ", ".join(name for name in layout.wanted if name not in lists and name != user) or "the users"
@@ -77,7 +80,7 @@ def _batch(part: pa.RecordBatch, layout: Layout, numbers: np.ndarray) -> LogBatc
     assembled = layout.assembled(columns)
     if (batch := _of_integers(assembled, layout)) is not None:
         return batch
-    batch, reasons = check_rows(assembled, labelled=layout.label is not None)
+    batch, reasons = check_rows(assembled, layout.label is not None, layout.artist is not None)
     batch.bad = [
         BadRow(int(numbers[index]), reason, shown_value([str(column[index]) for column in columns]))
         for index, reason in sorted(reasons.items())

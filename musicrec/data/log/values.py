@@ -64,6 +64,7 @@ class LogBatch:
         formats: number of timestamps by format.
         left_out: number of rows that are not plays (too short, podcasts) by what they are; they are not bad.
         labels: the split of each row as text, dictionary-encoded; None if the log does not say it.
+        artists: the same of the artist of each row's track.
     """
 
     users: pa.DictionaryArray | np.ndarray
@@ -74,6 +75,7 @@ class LogBatch:
     formats: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     labels: pa.DictionaryArray | None = None
+    artists: pa.DictionaryArray | None = None
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -93,13 +95,18 @@ def plain_integers(texts: pa.StringArray) -> np.ndarray | None:
     return numbers if digits == letters else None
 
 
-def check_rows(columns: list[pa.Array], labelled: bool = False) -> tuple[LogBatch, dict[int, str]]:
+def check_rows(
+    columns: list[pa.Array], labelled: bool = False, with_artists: bool = False
+) -> tuple[LogBatch, dict[int, str]]:
     """Returns the good rows of columns of any type, and the reasons of the bad rows by index.
 
     Args:
-        columns: user, track, timestamp and, if the log has them, count and label; text may be binary or string.
+        columns: user, track, timestamp and, if the log has them, count, label and artist; text may be binary or string.
         labelled: whether there is a label.
+        with_artists: whether there is an artist.
     """
+    artists = _texts(columns[-1]) if with_artists else None
+    columns = columns[:-1] if with_artists else columns
     labels = _texts(columns[-1]) if labelled else None
     columns = columns[:-1] if labelled else columns
     users, tracks = _texts(columns[0]), _texts(columns[1])
@@ -132,6 +139,7 @@ def check_rows(columns: list[pa.Array], labelled: bool = False) -> tuple[LogBatc
         None if counts is None else counts[good],
         formats=formats,
         labels=None if labels is None else pc.fill_null(labels, "").filter(kept).dictionary_encode(),
+        artists=None if artists is None else pc.fill_null(artists, "").filter(kept).dictionary_encode(),
     )
     return batch, reasons
 

@@ -107,7 +107,7 @@ def given(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, st
 def report_odd_pairs(
     connection: duckdb.DuckDBPyConnection, queries: Mapping[str, str], path: Path, tracks: TrackIndex
 ) -> None:
-    """Warns of held-out pairs that are in train, too, and of users without training rows; lists them in a file.
+    """Warns of held-out pairs that are in train or val, too, and of users not in train; lists them in a file.
 
     Args:
         connection: where the queries run.
@@ -115,30 +115,43 @@ def report_odd_pairs(
         path: the list: user_id, trackid, split, reason; deleted if there is nothing to list.
         tracks: the track index.
     """
+    pair = f"({USER}, {TRACK})"
+    checks = [
+        (
+            name,
+            "in train",
+            f"{pair} IN (SELECT {USER}, {TRACK} FROM ({queries['train']}))",
+            "pairs of %s are in train, too; what a user played is not recommended (without eval.repeat=true), so they "
+            "cannot be hit",
+        )
+        for name in GIVEN[1:]
+    ]
+    checks += [
+        (
+            name,
+            "user without train",
+            f"{USER} NOT IN (SELECT {USER} FROM ({queries['train']}))",
+            "users of %s are not in train; they get no lists and score 0 in every metric",
+        )
+        for name in GIVEN[1:]
+    ]
+    checks.append(
+        (
+            "test",
+            "in val",
+            f"{pair} IN (SELECT {USER}, {TRACK} FROM ({queries['val']}))",
+            "pairs of %s are in val, too; what is chosen by val then looks better on them than it is",
+        )
+    )
     rows: list[tuple[object, str, str, str]] = []
-    for name in GIVEN[1:]:
-        for reason, condition in (("in train", "IN"), ("user without train", "NOT IN")):
-            key = f"({USER}, {TRACK})" if condition == "IN" else USER
-            inner = f"SELECT {key.strip('()')} FROM ({queries['train']})"
-            found = connection.execute(
-                f"SELECT {USER}, {TRACK} FROM ({queries[name]}) WHERE {key} {condition} ({inner}) ORDER BY ALL"
-            ).fetchall()
-            rows += [(user, tracks.ids[track], name, reason) for user, track in found]
-            if found and condition == "IN":
-                log.warning(
-                    "%s pairs of %s are in train, too; what a user played is not recommended, so they cannot be hit; "
-                    "see %s",
-                    f"{len(found):,}",
-                    name,
-                    path,
-                )
-            elif found:
-                log.warning(
-                    "%s users of %s are not in train; they get no lists and score 0 in every metric; see %s",
-                    f"{len({user for user, _ in found}):,}",
-                    name,
-                    path,
-                )
+    for name, reason, condition, message in checks:
+        found = connection.execute(
+            f"SELECT {USER}, {TRACK} FROM ({queries[name]}) WHERE {condition} ORDER BY ALL"
+        ).fetchall()
+        rows += [(user, tracks.ids[track], name, reason) for user, track in found]
+        if found:
+            count = len({user for user, _ in found}) if message.startswith("users") else len(found)
+            log.warning(f"%s {message}; see %s", f"{count:,}", name, path)
     if not rows:
         path.unlink(missing_ok=True)
         return

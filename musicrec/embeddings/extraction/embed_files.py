@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from musicrec.embeddings.base import AudioEmbedding, Embedding
+from musicrec.embeddings.extraction.inference import torch_device
 from musicrec.embeddings.extraction.job import run
 from musicrec.embeddings.extraction.request import Request
 from musicrec.errors import MusicrecError
@@ -42,6 +43,8 @@ def embed_files(
     if not isinstance(embedding, AudioEmbedding):
         raise MusicrecError(f"embedding={embedding.name} is not made from audio; embed_files needs one that is")
     names = [str(file) for file in files]
+    if not names:
+        return np.empty((0, _dimensions(embedding, torch_device(device), precision)), np.float32), {}
     tracks = TrackIndex(list(dict.fromkeys(names)))
     with TemporaryDirectory(prefix="musicrec-") as folder:
         paths = {name: Path(name) for name in tracks.ids}
@@ -49,3 +52,10 @@ def embed_files(
         report = run(request, device, batch_size, num_workers)
         vectors = np.load(report.path)
     return vectors[[tracks.row(name) for name in names]], report.failed
+
+
+def _dimensions(embedding: AudioEmbedding, device: str, precision: str) -> int:
+    """Returns the length of the vectors, from that of the shortest silence."""
+    embedding.load(device, precision)
+    silence = np.zeros(embedding.min_samples, np.float32)
+    return int(embedding.embed([embedding.prepare(silence)]).shape[1])

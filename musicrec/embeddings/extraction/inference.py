@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from musicrec.devices import warn_of_unused_gpu
 from musicrec.embeddings.base import AudioEmbedding
 from musicrec.embeddings.extraction.results import DecodedClip, Embedded, Failed, Outcome, signature
 from musicrec.errors import MusicrecError, first_line
@@ -24,6 +25,8 @@ def torch_device(device: str) -> str:
     """
     cuda = torch.cuda.is_available()
     if device == "auto":
+        if not cuda:
+            warn_of_unused_gpu()
         return "cuda" if cuda else "cpu"
     if device != "cpu" and not device.startswith("cuda"):
         raise MusicrecError(f"extract.device={device} is unknown; allowed: auto, cpu, cuda, cuda:N")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from musicrec.columns import COUNT, ITEM, RANK, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.report.audio_links import audio_links
 from musicrec.evaluation.report.template import render
 from musicrec.evaluation.runs import Run
 from musicrec.evaluation.truth import VAL, load_truth
@@ -110,12 +111,18 @@ def inspect_user(
     return UserView(user, history[:k], [entry(item) for item in held_out[TRACK]], lists)
 
 
-def print_user(view: UserView) -> None:
-    """Prints the history, then the runs' lists side by side."""
+def print_user(view: UserView, runs: Collection[str] | None = None) -> None:
+    """Prints the history, then the runs' lists side by side.
+
+    Args:
+        view: of the user.
+        runs: whose lists are printed; None: all.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    columns = {"history (most recent first)": view.history, "played later (held out)": view.held_out[:10], **view.lists}
+    columns = {"history (most recent first)": view.history, "played later (held out)": view.held_out[:10]}
+    columns |= {name: entries for name, entries in view.lists.items() if runs is None or name in runs}
     titles = list(columns)
     for start in (0, *range(2, len(titles), _ABREAST)):
         chosen = titles[start : start + _ABREAST] if start else titles[:2]
@@ -136,7 +143,9 @@ def write_user(workspace: Workspace, view: UserView) -> Path:
     name = _file_name(view.user)
     path = workspace.root / "listen" / f"{name}.html"
     title = f"musicrec · user {view.user}"
-    write_text(path, render("listening.html.j2", title=title, user=view.user, legend=_LEGEND, lists=lists))
+    sources = audio_links(path.parent, [entry.path for entries in lists.values() for entry in entries if entry.path])
+    page = {"title": title, "user": view.user, "legend": _LEGEND, "lists": lists, "sources": sources}
+    write_text(path, render("listening.html.j2", **page))
     return path
 
 

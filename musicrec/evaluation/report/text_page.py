@@ -15,6 +15,7 @@ from rich.table import Table
 from musicrec.embeddings.base import Embedding, TextSearch
 from musicrec.embeddings.tables import store
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.report.audio_links import audio_links
 from musicrec.evaluation.report.listening_page import Entry
 from musicrec.evaluation.report.template import render
 from musicrec.files import write_text
@@ -98,5 +99,6 @@ def write_text_page(workspace: Workspace, view: TextView) -> Path:
     path = workspace.root / "listen" / f"text-{name}.html"
     lists = {f"Nearest tracks ({view.embedding}, cosine)": view.tracks}
     title = f"musicrec · {view.text}"
-    write_text(path, render("text.html.j2", title=title, text=view.text, lists=lists))
+    sources = audio_links(path.parent, [entry.path for entry in view.tracks if entry.path])
+    write_text(path, render("text.html.j2", title=title, text=view.text, lists=lists, sources=sources))
     return path

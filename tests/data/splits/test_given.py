@@ -122,6 +122,15 @@ def test_bad_settings(tmp_path: Path, workspace: Workspace, options: dict[str, A
         prepare(by_column(path, **options), workspace)
 
 
+def test_test_pairs_that_are_in_val(tmp_path: Path, workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [(1, 10, 0), (1, 9, 1), (2, 9, 0), (1, 9, 2), (2, 10, 2), (3, 10, 1)]
+    prepare(by_column(written(tmp_path / "data.tsv", "user_id\ttrack_id\tx_label", rows)), workspace)
+    assert "1 pairs of test are in val, too; what is chosen by val then looks better on them" in caplog.text
+    assert "1 users of val are not in train; they get no lists" in caplog.text
+    listed = (workspace.data_dir / "odd_pairs.csv").read_text(encoding="utf-8").splitlines()
+    assert listed == ["user_id,trackid,split,reason", "3,10,val,user without train", "1,9,test,in val"]
+
+
 def test_another_split_removes_the_list_of_odd_pairs(tmp_path: Path, workspace: Workspace) -> None:
     rows = [(1, 10, 1), (1, 11, 2), (1, 12, 3), (2, 12, 1), (2, 11, 2), (2, 10, 3), (2, 10, 4)]
     lines = [(user, track, f"2020-0{month}-01", "test" if month == 4 else "train") for user, track, month in rows]

@@ -1,11 +1,18 @@
 """What a user played and was recommended, with the files to play."""
 
+import html
+import re
+import threading
+import urllib.parse
+import urllib.request
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from musicrec.errors import MusicrecError
-from musicrec.evaluation.report.listening_page import UserView, inspect_user, print_user, write_user
+from musicrec.evaluation.report.listening_page import Entry, UserView, inspect_user, print_user, write_user
 from musicrec.evaluation.runs import find_runs
 from musicrec.workspace import TrackIndex
 from tests.evaluation.made_up import MadeUp
@@ -36,6 +43,26 @@ def test_print_and_page(view: UserView, made_up: MadeUp, capsys: pytest.CaptureF
     path = write_user(made_up.workspace, view)
     text = path.read_text()
     assert path.name == "user1.html" and text.count("<audio") == sum(map(len, view.lists.values())) + 4 + 2
+    assert text.count('class="hit"') == 2 + 2 + 2
+    assert "file://" not in text
+    print_user(view, {"knn_musicnn_s0"})
+    assert "bert_musicnn_s0" not in capsys.readouterr().out
+
+
+def test_players_find_their_files_through_a_web_server(view: UserView, made_up: MadeUp, tmp_path: Path) -> None:
+    music = tmp_path / "elsewhere" / "R&B (ä, #1)"
+    music.mkdir(parents=True)
+    (music / "t03.flac").write_bytes(b"sound")
+    here = UserView("x", [Entry("t03", music / "t03.flac")], [], {})
+    path = write_user(made_up.workspace, here)
+    (source,) = re.findall(r'src="([^"]+)"', path.read_text())
+    handler = partial(SimpleHTTPRequestHandler, directory=str(path.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{html.unescape(source)}") as answer:
+            assert answer.read() == b"sound"
+        server.shutdown()
+    assert (path.parent / urllib.parse.unquote(html.unescape(source))).read_bytes() == b"sound"
 
 
 def test_without_index_or_files_the_idx_is_shown(made_up: MadeUp) -> None:
