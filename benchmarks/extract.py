@@ -168,7 +168,7 @@ def shares(seconds: dict[str, float], clip: Path) -> None:
     spectrogram, whole = [], []
     for _ in range(5):
         start = time.perf_counter()
-        list(model._patches(wave))
+        list(model._model.patches(wave))
         middle = time.perf_counter()
         model.embed([wave])
         spectrogram.append(middle - start)

@@ -1,4 +1,4 @@
-"""The folder of the YAML configuration, what its options say, and which settings differ."""
+"""The folder of the YAML configuration, what its options say, which settings differ or count."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 if TYPE_CHECKING:
@@ -83,3 +84,21 @@ def stated_settings(cfg: DictConfig, group: str) -> set[str]:
     values = OmegaConf.to_container(cfg[group], resolve=True)
     assert isinstance(values, dict)
     return typed | {str(key) for key, value in values.items() if key not in default or value != default[key]}
+
+
+def without_unread_embedding(cfg: DictConfig) -> DictConfig:
+    """Returns the configuration with `embedding=none` if its recommender reads no embedding; else as it is.
+
+    So the run of a recommender without audio is the same whichever embedding is chosen, and a sweep over embeddings
+    makes it once.
+    """
+    if reads_embedding(cfg):
+        return cfg
+    copy = cfg.copy()
+    copy.embedding = option("embedding", "none")
+    return copy
+
+
+def reads_embedding(cfg: DictConfig) -> bool:
+    """Returns whether the recommender reads an embedding that it is given; its class is imported."""
+    return bool(getattr(get_class(cfg.recommender._target_), "needs", "audio") != "nothing")

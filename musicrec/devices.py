@@ -16,8 +16,9 @@ from musicrec.errors import first_line
 log = logging.getLogger(__name__)
 
 _DOCS = "docs/installing.md"
-# What SLURM sets in a job that was given GPUs.
-_GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_GPUS")
+# What SLURM sets in a job that was given GPUs: their ids, of which 0 is one, or their number.
+_IDS = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+_NUMBERS = ("SLURM_GPUS_ON_NODE", "SLURM_GPUS")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def gpu_problem() -> str | None:
     """Returns why no GPU is used although one is there or was asked for; None if neither, or if it can be used."""
     if torch.cuda.is_available():
         return None
-    asked = [name for name in _GIVEN if os.environ.get(name, "0") not in ("", "0")]
+    asked = any(os.environ.get(name) for name in _IDS)
+    asked = asked or any(os.environ.get(name, "0") not in ("", "0") for name in _NUMBERS)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     there = driver_version() is not None or any(Path("/dev").glob("nvidia[0-9]*"))
     if not asked and not there:

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.utils import instantiate
 from omegaconf import ListConfig, OmegaConf
 
 from musicrec.checks.configuration import check_settings
@@ -19,10 +18,14 @@ from musicrec.options import make
 from musicrec.workspace import TrackIndex, Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omegaconf import DictConfig
 
+    from musicrec.data.interactions import SplitData
     from musicrec.data.source import DataSource
     from musicrec.embeddings.base import Embedding
+    from musicrec.recommenders.trained import TrainedRecommender
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +66,15 @@ def train(cfg: DictConfig) -> float | None:
     """Stage 2B: trains one recommender on one embedding; returns the val NDCG@k (None without val users)."""
     from musicrec.data.interactions import SplitData
     from musicrec.embeddings.configure import make_embedding, with_checkpoint
-    from musicrec.recommenders.configure import without_unread_embedding
-    from musicrec.training.companion import train_companion
-    from musicrec.training.train import train_run
+    from musicrec.tracking.wandb_access import under_agent
+    from musicrec.training.given import Given, as_finished
 
-    check_settings(cfg, "data", "embedding", "extract", "recommender")
+    check_settings(cfg, "data", "embedding")
+    finished = as_finished(cfg)
+    cfg = finished or _with_recommender(cfg)
     source: DataSource = make(cfg.data, "data")
-    cfg = without_unread_embedding(cfg)
     embedding = make_embedding(with_checkpoint(cfg))
-    companion = train_companion(cfg, train)
+    companion = None if finished else _companion_of(cfg)
     workspace = _workspace(cfg)
     # Under the lock, so that no other process changes the splits between the comparison and the reading.
     with _preparing(workspace):
@@ -85,7 +88,47 @@ def train(cfg: DictConfig) -> float | None:
             )
         tracks = TrackIndex.load(workspace.track_index)
         data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
-    return train_run(cfg, workspace, tracks, data, embedding, companion)
+    files = None if finished else _files_read(cfg)
+    given = Given.of(cfg, workspace, tracks, data, embedding, companion(data) if companion else None, files)
+    run = given.find(bool(cfg.overwrite))
+    if run.finished and not under_agent():
+        return given.answer(run)
+    _import_lightning()
+    from musicrec.training.train import train_run
+
+    return train_run(given, run)
+
+
+def _with_recommender(cfg: DictConfig) -> DictConfig:
+    """Returns the configuration with the embedding that its recommender reads, whose class is imported for that."""
+    _import_lightning()
+    from musicrec.config import without_unread_embedding
+
+    check_settings(cfg, "extract", "recommender")
+    return without_unread_embedding(cfg)
+
+
+def _companion_of(cfg: DictConfig) -> Callable[[SplitData], TrainedRecommender] | None:
+    """Trains the run that the run of `cfg` needs; returns what loads its model, None if it needs none."""
+    from functools import partial
+
+    from musicrec.training.companion import load_companion, train_companion
+
+    trained = train_companion(cfg, train)
+    return None if trained is None else partial(load_companion, trained)
+
+
+def _files_read(cfg: DictConfig) -> dict[str, Path]:
+    """Returns what the recommender reads besides splits and embedding."""
+    from musicrec.recommenders.configure import files_read
+
+    return files_read(cfg.recommender)
+
+
+def _import_lightning() -> None:
+    from musicrec.training.quiet import import_lightning
+
+    import_lightning()
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -99,6 +142,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.report.plots.draw import draw
     from musicrec.evaluation.report.tables import print_comparison, write_formats
     from musicrec.evaluation.statistics.equivalence import check_margin
+    from musicrec.tracking.wandb_runs import start_run
     from musicrec.tracking.wandb_summary import log_comparison
 
     check_settings(cfg)
@@ -135,7 +179,8 @@ def evaluate(cfg: DictConfig) -> None:
     plots = draw(workspace, comparison)
     write_report(workspace, comparison, plots)
     if "wandb" in cfg.logger:
-        log_comparison(comparison, plots, partial(instantiate, cfg.logger.wandb))
+        settings = {str(key): value for key, value in cfg.logger.wandb.items() if key != "_target_"}
+        log_comparison(comparison, plots, partial(start_run, **settings))
     log.info("the report with plots and significance tests: %s", workspace.report)
 
 
@@ -226,7 +271,7 @@ def _as_prepared(cfg: DictConfig, workspace: Workspace, source: DataSource) -> t
         return source, cfg
     log.info("%s was prepared with %s", workspace.data_dir, " ".join(f"data.{k}={v}" for k, v in followed.items()))
     changed = cfg.copy()
-    changed.run_name = run_name(cfg)  # the name of the command, whichever splits it finds
+    changed.run_name = run_name(cfg, read=True)  # the name of the command, whichever splits it finds
     for key, value in followed.items():
         changed.data[key] = value
     return source, changed

@@ -98,7 +98,7 @@ def test_the_command_tells_its_stages_and_version(console: Console, capsys: pyte
     ]
     assert console("--version") == 0
     assert capsys.readouterr().out == f"musicrec {__version__}\n"
-    assert str(console("trian", "seed=1")).startswith("musicrec: there is no stage 'trian'\nusage: musicrec STAGE")
+    assert str(console("learn", "seed=1")).startswith("musicrec: there is no stage 'learn'\nusage: musicrec STAGE")
     assert console() == 2
 
 

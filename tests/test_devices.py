@@ -13,7 +13,7 @@ from musicrec.devices import Device, describe, gpu_problem
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*devices._GIVEN, "CUDA_VISIBLE_DEVICES"):
+    for name in (*devices._IDS, *devices._NUMBERS, "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(devices, "driver_version", lambda: None)

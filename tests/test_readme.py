@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from musicrec.config import config_dir
+from musicrec.overrides import combined_experiments
 
 ROOT = config_dir().parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob(".github/*.md")])
@@ -58,5 +59,6 @@ def test_commands_compose(compose: Callable[..., DictConfig], options: str) -> N
     words = shlex.split(options.replace("$HOME", "/home/me"), comments=True)
     # Of a swept option the first value; options of Hydra itself are for the command line only.
     words = [re.sub(r"=range\(.*\)$", "=0", re.sub(r"=([^\[{(,]+),.*$", r"=\1", word)) for word in words]
+    words = combined_experiments(words, lambda name: (config_dir() / "experiment" / name).is_dir())
     cfg = compose(*(word for word in words if word != "-m" and not word.startswith("hydra")))
     assert cfg.data.name

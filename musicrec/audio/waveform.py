@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 
 import numpy as np
 import soxr
@@ -52,7 +51,7 @@ class Waveform:
         self.frames = 0
         self.resample_seconds = 0.0
         self._capped = max_seconds is None
-        self._blocks: deque[np.ndarray] = deque()
+        self._samples = bytearray()  # grows in place, unlike arrays
         self._stream = None
         if self.sample_rate != rate:
             # The same numbers as soxr.resample of the whole signal, bit by bit.
@@ -88,23 +87,19 @@ class Waveform:
             start = time.perf_counter()
             kept = self._stream.resample_chunk(kept)
             self.resample_seconds += time.perf_counter() - start
-        self._blocks.append(kept)
+        self._samples += kept.astype(np.float32, copy=False).tobytes()
 
     def result(self) -> np.ndarray:
         """Returns (samples,) float32 at `sample_rate`, exactly ceil(n * sample_rate / rate) long."""
         if self._stream is not None:
             start = time.perf_counter()
-            self._blocks.append(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
+            self._samples += self._stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
             self.resample_seconds += time.perf_counter() - start
             self._stream = None
-        length = -(-min(self.frames, self.limit) * self.sample_rate // self.rate)
-        wave = np.zeros(length, np.float32)  # soxr may be a sample short
-        at = 0
-        while self._blocks:  # each block is freed as it is copied
-            part = self._blocks.popleft()[: length - at]
-            wave[at : at + len(part)] = part
-            at += len(part)
-        return wave
+        size = 4 * -(-min(self.frames, self.limit) * self.sample_rate // self.rate)
+        del self._samples[size:]
+        self._samples += bytes(size - len(self._samples))  # soxr may be a sample short
+        return np.frombuffer(self._samples, np.float32)
 
     @property
     def too_long(self) -> str | None:

@@ -16,6 +16,9 @@ from musicrec.errors import MusicrecError, demand
 from musicrec.options import construct, gathered
 from musicrec.values import checked, fits
 
+# Groups that are looked at only where something is trained, but are never missing.
+_PRESENT = ("recommender", "trainer", "optimizer", "scheduler", "callbacks", "logger")
+
 if TYPE_CHECKING:
     from musicrec.recommenders.base import Recommender
 
@@ -35,6 +38,8 @@ def check_settings(cfg: DictConfig, *groups: str) -> None:
     for name, kind in GROUPS.items():
         demand(name, cfg.get(name), isinstance(cfg.get(name), DictConfig), "a group of settings")
         _check_group(cfg[name], f"{name}.", kind)
+    for name in _PRESENT:
+        demand(name, cfg.get(name), isinstance(cfg.get(name), DictConfig), "a group of settings")
     for key in ("root", "output"):
         _check_folder(f"paths.{key}", str(cfg.paths[key]))
     for name in groups:

@@ -23,8 +23,9 @@ from musicrec.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-# Reading stops after this many bad rows if there was no good one.
+# Reading stops after this many bad rows if there was no good one, and after three times as many if hardly any is good.
 HOPELESS_ROWS = 100_000
+_HOPELESS_SHARE = 99
 PROGRESS_ROWS = 10_000_000
 
 # A log with a larger share of rows that are not UTF-8, one in a thousand, has another encoding.
@@ -124,6 +125,7 @@ def _load_part(
                 log.info("%s: %s rows read", path, f"{raw.rows:,}")
             if raw.rows == start and tally.bad_rows >= HOPELESS_ROWS:
                 break
+            tally.check_share(raw.rows - start)
     tally.check(raw.rows - start, guessed_encoding=source.log.encoding == AUTO)
     tally.report()
     return listening_log.by_name
@@ -139,7 +141,8 @@ class _Tally:
         first_reason: line and fault of the first.
         formats: number of rows by format of their times.
         left_out: number of entries that are no plays, by what they are.
-        not_utf8: bad rows that are not UTF-8, without their texts.
+        first_broken: file and line of the first row that is not UTF-8.
+        broken: number of such rows.
     """
 
     path: str
@@ -147,23 +150,34 @@ class _Tally:
     first_reason: str = ""
     formats: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
-    not_utf8: list[BadRow] = field(default_factory=list)
+    first_broken: str = ""
+    broken: int = 0
 
     def add(self, batch: LogBatch) -> None:
         """Counts what is in a batch."""
         if batch.bad and not self.first_reason:
             self.first_reason = f"line {batch.bad[0].line}: {batch.bad[0].reason}"
         self.bad_rows += len(batch.bad)
-        self.not_utf8 += [replace(row, text="") for row in batch.bad if NOT_UTF8 in row.reason]
+        for row in batch.bad:
+            if NOT_UTF8 in row.reason:
+                self.first_broken = self.first_broken or f"{row.file or self.path}, line {row.line}"
+                self.broken += 1
         self.formats += batch.formats
         self.left_out += batch.left_out
 
+    def check_share(self, plays: int) -> None:
+        """Raises an error if there are many bad rows and hardly any plays."""
+        if self.bad_rows >= 3 * HOPELESS_ROWS and self.bad_rows > _HOPELESS_SHARE * plays:
+            raise MusicrecError(
+                f"{self.bad_rows:,} of the first {self.bad_rows + plays:,} rows of {self.path} are bad, "
+                f"{_hint(self.first_reason)}"
+            )
+
     def check(self, plays: int, guessed_encoding: bool) -> None:
         """Raises an error if the part has no plays, or so many rows in another encoding that the guess was wrong."""
-        if guessed_encoding and len(self.not_utf8) * _BROKEN_SHARE > plays:
-            where = f"{self.not_utf8[0].file or self.path}, line {self.not_utf8[0].line}"
+        if guessed_encoding and self.broken * _BROKEN_SHARE > plays:
             raise MusicrecError(
-                f"{where}: not UTF-8, as {len(self.not_utf8):,} rows in all; set "
+                f"{self.first_broken}: not UTF-8, as {self.broken:,} rows in all; set "
                 "data.encoding=latin-1 (or cp1252, …) to read them, or data.encoding=utf-8 to skip them"
             )
         if not plays:
@@ -185,10 +199,11 @@ def _why_empty(bad_rows: int, first_reason: str, left_out: Counter[str]) -> str:
         return "only " + " and ".join(sorted(left_out))
     if not bad_rows:
         return "there is only a header"
-    return (
-        f"all rows are bad, first {first_reason}; are data.user_column, data.track_column and "
-        "data.timestamp_column right?"
-    )
+    return f"all rows are bad, {_hint(first_reason)}"
+
+
+def _hint(first_reason: str) -> str:
+    return f"first {first_reason}; are data.user_column, data.track_column and data.timestamp_column right?"
 
 
 def _refuse_times_as_ids(path: str, batch: LogBatch) -> None:

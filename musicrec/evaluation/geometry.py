@@ -30,7 +30,8 @@ class Geometry:
             about 0 without hubs.
         co_listening: mean cosine of the sets of listeners of a track and of its ten nearest.
         chance: the same of all pairs of tracks.
-        same_artist: share of the ten nearest that are by the same artist; NaN if artists are not known.
+        same_artist: share of the ten nearest that have an artist in common with the track, where both have one; NaN if
+            artists are not known.
     """
 
     tracks: int
@@ -48,13 +49,13 @@ class Geometry:
         return {**asdict(self), "lift": lift}
 
 
-def geometry(vectors: np.ndarray, listeners: csr_matrix, artists: np.ndarray | None = None, seed: int = 0) -> Geometry:
+def geometry(vectors: np.ndarray, listeners: csr_matrix, artists: csr_matrix | None = None, seed: int = 0) -> Geometry:
     """Returns the measures of a table.
 
     Args:
         vectors: (tracks, dim) finite, two or more.
         listeners: (tracks, users) 1 where the user played the track.
-        artists: (tracks,) artist of each track; None if they are not known.
+        artists: (tracks, artists) 1 where a track is by an artist; None if they are not known.
         seed: chooses the tracks whose neighbours are searched, if there are more than 10,000.
     """
     directions = _unit(vectors)
@@ -66,7 +67,6 @@ def geometry(vectors: np.ndarray, listeners: csr_matrix, artists: np.ndarray | N
     heard = _unit_rows(listeners)
     pairs = np.repeat(queries, near.shape[1]), near.ravel()
     shared = np.asarray(heard[pairs[0]].multiply(heard[pairs[1]]).sum(axis=1))
-    same = float("nan") if artists is None else float((artists[pairs[0]] == artists[pairs[1]]).mean())
     total, squares = directions.sum(axis=0, dtype=np.float64), float((directions**2).sum())
     return Geometry(
         tracks=len(vectors),
@@ -76,7 +76,7 @@ def geometry(vectors: np.ndarray, listeners: csr_matrix, artists: np.ndarray | N
         hubness=float(skew(counts)) if np.ptp(counts) else 0.0,
         co_listening=float(shared.mean()),
         chance=_mean_of_pairs(np.asarray(heard.sum(axis=0)).ravel(), float(heard.power(2).sum()), len(vectors)),
-        same_artist=same,
+        same_artist=float("nan") if artists is None else _same_artist(artists, *pairs),
     )
 
 
@@ -111,6 +111,16 @@ def nearest(directions: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
         scores[torch.arange(len(block)), block] = -torch.inf
         found.append(scores.topk(k, dim=1).indices)
     return torch.cat(found).numpy()
+
+
+def _same_artist(artists: csr_matrix, tracks: np.ndarray, others: np.ndarray) -> float:
+    """Returns the share of pairs that have an artist in common, among those of which both have one."""
+    known = np.diff(artists.indptr) > 0
+    both = known[tracks] & known[others]
+    if not both.any():
+        return float("nan")
+    common = artists[tracks[both]].multiply(artists[others[both]]).sum(axis=1)
+    return float((np.asarray(common) > 0).mean())
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -112,6 +113,17 @@ class Recommender(nn.Module, ABC):
                 "Interactions.without_items or make the embedding again with python extract.py embedding=…"
             )
         return vectors
+
+    @classmethod
+    def files_read(cls, settings: Mapping[str, Any]) -> dict[str, Path]:
+        """Returns what a recommender of these settings reads besides splits and embedding, by any name.
+
+        If one of these files changes, the run is made again.
+
+        Args:
+            settings: the keys of its YAML.
+        """
+        return {}
 
     @property
     def embeddings(self) -> np.ndarray:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from musicrec.config import option
 from musicrec.options import construct, gathered
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
@@ -78,17 +78,12 @@ def _model_settings(settings: Mapping[str, Any], kind: type[Recommender]) -> tup
     return {key: value for key, value in settings.items() if key not in (*others, "_target_", "_partial_")}, others
 
 
-def without_unread_embedding(cfg: DictConfig) -> DictConfig:
-    """Returns the configuration with `embedding=none` if its recommender reads no embedding; else as it is.
-
-    So the run of a recommender without audio is the same whichever embedding is chosen, and a sweep over embeddings
-    makes it once.
-    """
-    if getattr(get_class(cfg.recommender._target_), "needs", "audio") != "nothing":
-        return cfg
-    copy = cfg.copy()
-    copy.embedding = option("embedding", "none")
-    return copy
+def files_read(node: DictConfig) -> dict[str, Path]:
+    """Returns what the recommender of the group reads besides splits and embedding, see `Recommender.files_read`."""
+    settings = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(settings, dict)
+    kind: type[Recommender] = get_class(node._target_)
+    return kind.files_read({str(key): value for key, value in settings.items()})
 
 
 def training_settings(cfg: DictConfig) -> Training:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,12 @@ class Ensemble(ScoreRecommender):
         frames = [self._read(Path(folder).expanduser(), name) for name in names]
         parts = ("val", "test") if self.data.sequential else (None,)
         self._scores = {part: self._fused(frames, part) for part in parts}
+
+    @classmethod
+    def files_read(cls, settings: Mapping[str, Any]) -> dict[str, Path]:
+        """Returns the predictions of each run."""
+        runs = settings["runs"] if isinstance(settings["runs"], list) else []
+        return {str(run): Path(str(settings["folder"])).expanduser() / f"{run}.pqt" for run in runs}
 
     def _read(self, folder: Path, run: str) -> pd.DataFrame:
         """Returns user and item index, rank and split of a run's lists."""

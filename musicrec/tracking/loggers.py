@@ -13,7 +13,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from musicrec.columns import USER
 from musicrec.sweeps.current import slurm_job, sweep
 from musicrec.tracking.metrics_csv import MetricsCsv
-from musicrec.tracking.wandb_runs import RunLogger, finish_wandb
+from musicrec.tracking.run_logger import RunLogger
+from musicrec.tracking.wandb_runs import finish_wandb
 
 if TYPE_CHECKING:
     import numpy as np

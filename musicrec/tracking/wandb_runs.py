@@ -1,18 +1,16 @@
-"""W&B runs: named, grouped and comparable; W&B never prompts and its failures never stop the training."""
+"""W&B runs: named, grouped and comparable; W&B never prompts and its failures never stop the training.
+
+Lightning is not imported here: evaluate.py logs its comparison without it.
+"""
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import secrets
-from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
-
-from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from musicrec.errors import demand, first_line
 from musicrec.files import write_text
@@ -24,13 +22,13 @@ log = logging.getLogger(__name__)
 # In a run's folder: the id under which W&B knows it. Deleted when the run starts from scratch, kept when it resumes.
 WANDB_ID = "wandb_id"
 MODES = ("auto", "online", "offline", "disabled")
-_STEP = "trainer/global_step"
+STEP = "trainer/global_step"
 _LONGEST_TAG = 64  # characters that W&B takes
 _SECONDS_TO_FINISH = 300  # what is not uploaded by then stays in wandb/ for `wandb sync`
 _SECONDS_TO_ANSWER = 30  # a compute node without internet should not wait W&B's 90
 
 
-def wandb_logger(
+def start_run(
     save_dir: str,
     run: str,
     project: str = "musicrec",
@@ -39,8 +37,8 @@ def wandb_logger(
     tags: Iterable[str] | None = None,
     group: str | None = None,
     job_type: str = "train",
-) -> Logger | None:
-    """Returns a W&B logger, or None with a warning if W&B cannot start: training never depends on it.
+) -> WandbRun | None:
+    """Returns a W&B run that was just started, or None with a warning if W&B cannot: nothing depends on it.
 
     Online, a run that is resumed continues its W&B run. Offline runs of one id do not merge when they are uploaded
     (wandb issues 2423, 5865), so each attempt has its own id there, in the same group and under the same name.
@@ -85,11 +83,17 @@ def wandb_logger(
         return None
 
 
-class RunLogger(WandbLogger):
-    """Lightning's logger, except that W&B's errors end the logging and not the training."""
+class WandbRun:
+    """A W&B run whose errors end the logging and not the program.
+
+    Attributes:
+        experiment: the run, as W&B made it.
+        save_dir: where its files go.
+    """
 
     def __init__(self, experiment: Any, save_dir: str):
-        super().__init__(experiment=experiment, save_dir=save_dir)
+        self.experiment = experiment
+        self.save_dir = save_dir
         self._broken = False
 
     def safely(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -101,35 +105,6 @@ class RunLogger(WandbLogger):
         except Exception as error:
             self._broken = True
             log.warning("W&B failed; no further logging for this run: %s", first_line(error))
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Logs the configuration."""
-        self.safely(super().log_hyperparams, params)
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Logs the metrics of a step."""
-        self.safely(super().log_metrics, metrics, step)
-
-    @rank_zero_only
-    def log_final(self, metrics: Mapping[str, float], step: int, more: Mapping[str, Any]) -> None:
-        """Logs the metrics of the best checkpoint; they become the run's columns, more is better; so does the rest."""
-
-        def write() -> None:
-            for name in metrics:
-                _define(self.experiment, name, summary="last", goal="maximize")
-            self.experiment.log({**metrics, _STEP: step})
-            self.experiment.summary.update({**metrics, **more})
-
-        self.safely(write)
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Logs how the run ended; a preempted one is marked as such, for W&B to expect it again."""
-        if status == "preempted":
-            self.safely(self.experiment.mark_preempting)
-        self.safely(super().finalize, status)
 
 
 def finish_wandb(exit_code: int = 0) -> None:
@@ -148,41 +123,40 @@ def finish_wandb(exit_code: int = 0) -> None:
             log.info("W&B offline run; upload it with: wandb sync %s", _relative(folder))
 
 
-def _online(settings: dict[str, Any], id_file: Path) -> Logger:
-    """Returns the logger of a run that W&B's server knows, or of an offline one if the server does not answer."""
+def _online(settings: dict[str, Any], id_file: Path) -> WandbRun:
+    """Returns a run that W&B's server knows, or an offline one if the server does not answer."""
     known = id_file.read_text(encoding="utf-8", errors="replace").strip() if id_file.is_file() else ""
     known = agents_run() or known
     if reason := offline_reason():
         log.warning("W&B does not answer; the run is logged offline: %s", reason)
         return _started(settings, "offline", secrets.token_hex(8))
     try:
-        logger = _started(settings, "online", known or secrets.token_hex(8))
+        run = _started(settings, "online", known or secrets.token_hex(8))
     except Exception as error:
         finish_wandb(1)
         log.warning("W&B does not answer; the run is logged offline: %s", first_line(error))
         remember(first_line(error))
         return _started(settings, "offline", secrets.token_hex(8))
-    write_text(id_file, logger.version or "")
-    return logger
+    write_text(id_file, str(run.experiment.id))
+    return run
 
 
-def _started(settings: dict[str, Any], mode: Literal["online", "offline"], run_id: str) -> RunLogger:
-    """Returns the logger of a W&B run that was just started."""
+def _started(settings: dict[str, Any], mode: Literal["online", "offline"], run_id: str) -> WandbRun:
+    """Returns a W&B run that was just started."""
     import wandb
 
     options = wandb.Settings(silent=True, console="off", init_timeout=_SECONDS_TO_ANSWER)
     if hasattr(options, "finish_timeout"):
         options.finish_timeout = _SECONDS_TO_FINISH  # older versions wait forever
     run = wandb.init(**settings, id=run_id, resume="allow" if mode == "online" else None, mode=mode, settings=options)
-    define: Callable[..., None] = functools.partial(_define, run)
-    define(_STEP)
-    define("*", step_metric=_STEP, step_sync=True)
+    define(run, STEP)
+    define(run, "*", step_metric=STEP, step_sync=True)
     for loss in ("train/loss", "val/loss"):
-        define(loss, step_metric=_STEP, step_sync=True, summary="min", goal="minimize")
-    return RunLogger(run, settings["dir"])
+        define(run, loss, step_metric=STEP, step_sync=True, summary="min", goal="minimize")
+    return WandbRun(run, settings["dir"])
 
 
-def _define(run: Any, name: str, goal: str | None = None, **options: Any) -> None:
+def define(run: Any, name: str, goal: str | None = None, **options: Any) -> None:
     """Defines a metric; newer versions of W&B express its goal only by the kind of summary."""
     if goal:
         try:

@@ -9,16 +9,16 @@ import pandas as pd
 
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.report.plots.draw import Plot
-from musicrec.tracking.wandb_runs import RunLogger, finish_wandb
+from musicrec.tracking.wandb_runs import WandbRun, finish_wandb
 
 
-def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callable[..., RunLogger | None]) -> int:
+def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callable[..., WandbRun | None]) -> int:
     """Returns the number of summary runs logged: one per sweep in the comparison, one for all other runs.
 
     Args:
         comparison: what `compare` returned.
         plots: what `draw` returned; curves of single runs are left to those runs.
-        start: makes a W&B logger from the keywords run, job_type, tags and, for a sweep, group; returns None if W&B is
+        start: starts a W&B run from the keywords run, job_type, tags and, for a sweep, group; returns None if W&B is
             off.
     """
     import wandb  # takes a second, and is optional
@@ -30,8 +30,8 @@ def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callabl
         # Without a sweep the group is what the configuration says.
         group = {"group": sweep} if sweep else {}
         name = f"comparison_{sweep}" if sweep else "comparison"
-        logger = start(run=name, job_type="evaluate", tags=["comparison"], **group)
-        if logger is None:
+        started = start(run=name, job_type="evaluate", tags=["comparison"], **group)
+        if started is None:
             return logged
         names = [name for name, run_sweep in sweeps.items() if run_sweep == sweep]
         rows = comparison.results[comparison.results["run"].isin(names)]
@@ -39,7 +39,7 @@ def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callabl
         for stem, table in comparison.tables.items():
             content[stem] = wandb.Table(dataframe=_plain(table.reset_index()))
         content |= {f"plots/{plot.name}": wandb.Image(str(plot.png), caption=plot.caption) for plot in shared}
-        logger.safely(logger.experiment.log, content)
+        started.safely(started.experiment.log, content)
         finish_wandb()
         logged += 1
     return logged

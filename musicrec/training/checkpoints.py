@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from musicrec.errors import MusicrecError, first_line
 from musicrec.files import atomic_path
+
+if TYPE_CHECKING:
+    from musicrec.training.run import Run
+
+log = logging.getLogger(__name__)
 
 _PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "callbacks", "loops")
 
@@ -56,6 +62,26 @@ def needs_best(path: Path) -> bool:
     """Returns whether a checkpoint that is not damaged refers to that of a best epoch."""
     states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"].values()
     return any(isinstance(state, dict) and state.get("monitor") and state.get("best_model_path") for state in states)
+
+
+def resumable_from(run: Run) -> str | None:
+    """Returns which checkpoint of an earlier attempt to resume from, `last` or `best`; None if there is none.
+
+    The last one counts only together with the best one that it refers to: without it the best weights are lost. The
+    best one is itself the state at the end of an earlier epoch, so a run whose last checkpoint is damaged resumes from
+    there.
+    """
+    if run.previous is None or not run.last.is_file():
+        return None
+    last, best = damage(run.last), damage(run.best) if run.best.is_file() else "it is missing"
+    if last is None and (best is None or not needs_best(run.last)):
+        return "last"
+    if last is not None and best is None:
+        log.warning("%s is damaged (%s); resuming from the best epoch before", run.last, last)
+        return "best"
+    path, why = (run.last, last) if last else (run.best, best)
+    log.warning("%s is damaged (%s) and there is no other checkpoint; starting from scratch", path, why)
+    return None
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from musicrec.config import config_dir, option
+from musicrec.config import config_dir, option, without_unread_embedding
 from musicrec.errors import MusicrecError, demand
-from musicrec.recommenders.configure import check_model, make_recommender, training_settings, without_unread_embedding
+from musicrec.recommenders.configure import check_model, make_recommender, training_settings
 from musicrec.recommenders.inputs import VAL_LOSS, Inputs
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.training.checkpoints import damage, load_weights
@@ -102,14 +101,6 @@ def load_companion(cfg: DictConfig, data: SplitData) -> TrainedRecommender:
     if _best(cfg).is_file():  # fast_dev_run writes none
         model.load_state_dict(load_weights(_best(cfg)))
     return model
-
-
-def weights_hash(model: TrainedRecommender) -> str:
-    """Returns a hash of the weights of a model."""
-    digest = hashlib.blake2b(digest_size=8)
-    for _, weight in sorted(model.state_dict().items()):
-        digest.update(weight.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _best(cfg: DictConfig) -> Path:

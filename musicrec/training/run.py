@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pytorch_lightning.utilities import rank_zero_only
 
 from musicrec.config import differences
 from musicrec.errors import MusicrecError
 from musicrec.files import file_hash, parquet_damage
 from musicrec.tracking.wandb_runs import WANDB_ID
-from musicrec.training.checkpoints import damage, needs_best
 from musicrec.training.lease import Lease
 from musicrec.training.run_record import RunRecord
 from musicrec.workspace import TrackIndex, Workspace
@@ -28,6 +26,10 @@ log = logging.getLogger(__name__)
 
 # Lightning starts the other processes of trainer=ddp with the environment of the first.
 _ATTEMPT = "MUSICREC_ATTEMPT"
+# Where Lightning looks for the rank of a process; SLURM's counts last, since SLURM need not have started the processes.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+# What every run reads, as `input_hashes` names it.
+INPUTS = {"tracks", "tracks_hash", "splits", "embedding", "artists"}
 # Seconds that the processes of a SLURM job may start apart.
 _LONGEST_WAIT = 600.0
 
@@ -103,32 +105,16 @@ class Run:
             return False
         return True
 
-    def resumable_from(self) -> str | None:
-        """Returns which checkpoint of an earlier attempt to resume from, `last` or `best`; None if there is none.
-
-        The last one counts only together with the best one that it refers to: without it the best weights are lost.
-        The best one is itself the state at the end of an earlier epoch, so a run whose last checkpoint is damaged
-        resumes from there.
-        """
-        if self.previous is None or not self.last.is_file():
-            return None
-        last, best = damage(self.last), damage(self.best) if self.best.is_file() else "it is missing"
-        if last is None and (best is None or not needs_best(self.last)):
-            return "last"
-        if last is not None and best is None:
-            log.warning("%s is damaged (%s); resuming from the best epoch before", self.last, last)
-            return "best"
-        path, why = (self.last, last) if last else (self.best, best)
-        log.warning("%s is damaged (%s) and there is no other checkpoint; starting from scratch", path, why)
-        return None
-
-    def start(self, lease: Lease | None = None) -> RunRecord:
-        """Marks the run as started; one that cannot be resumed loses what an earlier attempt left.
+    def start(
+        self, lease: Lease | None = None, resumes_from: str | None = None, reads_embedding: bool = True
+    ) -> RunRecord:
+        """Marks the run as started; one that is not resumed loses what an earlier attempt left.
 
         Args:
             lease: of the run; None: nobody else can train it.
+            resumes_from: what `musicrec.training.checkpoints.resumable_from` returned.
+            reads_embedding: whether the recommender reads one if it is given one.
         """
-        resumes_from = self.resumable_from()
         record = RunRecord(
             "started",
             self.settings,
@@ -137,6 +123,7 @@ class Run:
             resumes_from is not None,
             resumes_from,
             slurm_job=os.environ.get("SLURM_JOB_ID"),
+            reads_embedding=reads_embedding,
         )
         if resumes_from:
             self._write(record, lease)
@@ -194,7 +181,7 @@ class Run:
 
 def is_main_process() -> bool:
     """Returns whether this process writes files: the only one, or rank 0 of trainer=ddp."""
-    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+    return int(next((os.environ[key] for key in _RANKS if key in os.environ), 0)) == 0
 
 
 def input_hashes(workspace: Workspace, tracks: TrackIndex, vectors: np.ndarray) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from musicrec.config import option
+from musicrec.config import option, without_unread_embedding
 from musicrec.data.splits.settings import WINDOWED
 from musicrec.embeddings.tables.vector_options import VectorOptions, names
-from musicrec.recommenders.configure import without_unread_embedding
 from musicrec.values import FileName, checked
 
 if TYPE_CHECKING:
@@ -47,9 +46,15 @@ NO_EMBEDDING = "none"  # conf/embedding/none.yaml
 _LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 
 
-def settings(cfg: DictConfig) -> dict[str, Any]:
-    """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved."""
-    cfg = without_unread_embedding(cfg)
+def settings(cfg: DictConfig, *, read: bool = False) -> dict[str, Any]:
+    """Returns what decides a run's numbers: seed, recommender, embedding, data and training settings, resolved.
+
+    Args:
+        cfg: the composed configuration.
+        read: whether its embedding is known to be read; otherwise the class of the recommender, imported for that, says
+            it (`without_unread_embedding`).
+    """
+    cfg = cfg if read else without_unread_embedding(cfg)
     chosen: dict[str, Any] = {"seed": cfg.seed, "top_k": cfg.eval.top_k}
     for group, ignored in _WITHOUT_EFFECT.items():
         values = OmegaConf.to_container(cfg[group], resolve=True)
@@ -72,7 +77,7 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     return chosen
 
 
-def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
+def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None, *, read: bool = False) -> str:
     """Returns `run_name` if given, else e.g. `bert_mert_max_seq_len-50_s0_3f2a91bc`.
 
     The readable part lists what differs from the defaults of the recommender and the embedding; the hash at the end
@@ -81,6 +86,7 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
     Args:
         cfg: the composed configuration.
         chosen: what `settings` returns for it, if that is known already.
+        read: see `settings`.
 
     Raises:
         MusicrecError: if `run_name`, or the name of the recommender or embedding, cannot be that of a file.
@@ -89,8 +95,8 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None) -> str:
         checked(f"{key}.name", str(cfg[key].name), FileName)
     if cfg.run_name is not None:
         return str(checked("run_name", str(cfg.run_name), FileName))
-    cfg = without_unread_embedding(cfg)
-    chosen = settings(cfg) if chosen is None else chosen
+    cfg = cfg if read else without_unread_embedding(cfg)
+    chosen = settings(cfg, read=True) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
     named = str(cfg.recommender.name), str(cfg.embedding.name)
     parts = [name for name in named if name != NO_EMBEDDING]

@@ -29,6 +29,7 @@ class RunRecord:
         seconds: duration of the attempt that finished it.
         slurm_job: the job that the attempt ran in.
         device: what that attempt was computed on, see `musicrec.devices.Device`.
+        reads_embedding: whether the recommender reads an embedding that it is given; earlier versions do not say it.
         owner: the process that the run belongs to while it is trained, see `musicrec.training.owner.Owner`.
     """
 
@@ -41,6 +42,7 @@ class RunRecord:
     seconds: float | None = None
     slurm_job: str | None = None
     device: dict[str, Any] | None = None
+    reads_embedding: bool | None = None
     owner: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:

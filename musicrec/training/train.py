@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,12 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from musicrec.config import reads_embedding
 from musicrec.devices import Device, describe, warn_of_unused_gpu
-from musicrec.embeddings.tables.transforms import prepared
-from musicrec.embeddings.tables.vector_options import VectorOptions
-from musicrec.errors import MusicrecError, demand
+from musicrec.evaluation import run_scores
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.scoring import score_run
-from musicrec.evaluation.truth import VAL
 from musicrec.files import write_parquet, write_text
 from musicrec.recommenders.configure import make_recommender, training_settings
 from musicrec.recommenders.inputs import Inputs
@@ -37,16 +34,15 @@ from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.sweeps.current import record_job, sweep
 from musicrec.tracking.loggers import facts, opened
 from musicrec.tracking.wandb_access import FINISHED_ALREADY, under_agent
-from musicrec.training import callbacks, results
-from musicrec.training.checkpoints import AtomicCheckpoints, load_weights
-from musicrec.training.companion import load_companion, weights_hash
+from musicrec.training import callbacks, outputs
+from musicrec.training.checkpoints import AtomicCheckpoints, load_weights, resumable_from
+from musicrec.training.given import Given
 from musicrec.training.guards import FiniteLoss, Ownership, refuse_infinite_weights
 from musicrec.training.last_row import LastRow
 from musicrec.training.lease import Lease, TakenOver, owned
 from musicrec.training.preemption import cluster_plugins
 from musicrec.training.quiet import quiet_lightning
-from musicrec.training.run import Run, input_hashes, is_main_process
-from musicrec.training.run_name import run_name, settings
+from musicrec.training.run import Run, is_main_process
 from musicrec.training.run_record import RunRecord
 from musicrec.workspace import TrackIndex, Workspace
 
@@ -58,8 +54,6 @@ if TYPE_CHECKING:
     from musicrec.recommenders.base import Recommender
 
 log = logging.getLogger(__name__)
-
-_MAX_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -77,97 +71,53 @@ class TrainResult:
     device: Device
 
 
-def train_run(
-    cfg: DictConfig,
-    workspace: Workspace,
-    tracks: TrackIndex,
-    data: SplitData,
-    embedding: Embedding,
-    companion: DictConfig | None = None,
-) -> float | None:
-    """Trains, predicts and scores the run described by `cfg`, resuming it if it was interrupted.
+def train_run(given: Given, run: Run) -> float | None:
+    """Trains, predicts and scores a run, resuming it if it was interrupted, unless it is finished.
 
     Args:
-        cfg: the composed configuration; it is not changed.
-        workspace: has the splits and the embedding; the run's files go to `paths.output`, by default the same.
-        tracks: the track index.
-        data: the splits.
-        embedding: what the recommender is given.
-        companion: configuration of the finished run whose model it is given, see `train_companion`.
+        given: what the run is made from; its files go to `paths.output`, by default the workspace.
+        run: what `given.find` returned.
 
     Returns:
         The val NDCG@k, for a sweeper to maximise; None without val users.
-
-    Raises:
-        MusicrecError: an embedding that does not fit the tracks or has no usable row, or a run of the same explicit
-            name with other settings.
     """
-    top_k = cfg.eval.top_k
-    demand("eval.top_k", top_k, type(top_k) is int and top_k >= 1, "a whole number from 1")
-    chosen = settings(cfg)
-    cfg = _named(cfg, run_name(cfg, chosen))
-    output, k = Workspace(Path(str(cfg.paths.output)).expanduser()), Cutoffs.of(cfg.eval.k)
-    first = None if companion is None else load_companion(companion, data)
-    vectors = embedding.table(workspace, tracks)
-    data = _usable(data, vectors, embedding, workspace)
-    inputs = input_hashes(workspace, tracks, vectors)
-    if first is not None:
-        inputs[type(first).__name__] = weights_hash(first)
-    vectors = _prepared(cfg, data, vectors)
-    k.check(data.truth)
-    find = partial(Run.find, cfg.run_name, str(cfg.recommender.name), output, chosen, inputs)
-    run, given = find(bool(cfg.overwrite)), _Given(cfg, workspace, output, tracks, data, embedding, vectors, first)
     if not is_main_process():
         record = None if run.finished else run.join()
         if record is not None:
             _train(given, run, record, None)
         return None  # the other processes of trainer=ddp help to train only
     record_job(run=run.name)
+    reads = reads_embedding(given.cfg)
     while not run.finished:
         try:
-            with owned(run.name, output.run_dir(run.name), bool(cfg.wait)) as lease:
-                run = find(run.overwrites)  # another process may have finished it meanwhile
+            with owned(run.name, given.output.run_dir(run.name), bool(given.cfg.wait)) as lease:
+                run = given.find(run.overwrites)  # another process may have finished it meanwhile
                 if not run.finished:
-                    _train(given, run, run.start(lease), lease)
-                    return results.report(output, run.name, data, k.at(VAL))
+                    _train(given, run, run.start(lease, resumable_from(run), reads), lease)
+                    return given.report(run)
         except TakenOver as taken:
-            if not cfg.wait or torch.distributed.is_initialized():
+            if not given.cfg.wait or torch.distributed.is_initialized():
                 raise
             log.warning("%s", taken)
-            run = find(False)
-    log.info("%s is already finished; set overwrite=true to rerun it", run.name)
-    results.complete_metrics(output, run.name, data, k)
+            run = given.find(False)
+    answer = given.answer(run)
     if under_agent():
-        _tell_agent(cfg, output, data, vectors)
-    return results.report(output, run.name, data, k.at(VAL))
+        _tell_agent(given, run)
+    return answer
 
 
-def _tell_agent(cfg: DictConfig, output: Workspace, data: SplitData, vectors: np.ndarray) -> None:
+def _tell_agent(given: Given, run: Run) -> None:
     """Gives an agent of W&B's own sweeps, which drew the settings of a finished run, a run with its metrics."""
-    if "wandb" not in cfg.logger:
+    if "wandb" not in given.cfg.logger:
         return
-    told = cfg.copy()
+    told = given.cfg.copy()
     told.logger.wandb.tags = [*(told.logger.wandb.get("tags") or ()), FINISHED_ALREADY]
-    with opened({"wandb": told.logger.wandb}, _described(cfg, data, vectors)) as loggers:
-        more = {**results.intervals(output, cfg.run_name, data), "note": FINISHED_ALREADY}
-        loggers.log_final(results.final_metrics(output, cfg.run_name, data), 0, more)
+    with opened({"wandb": told.logger.wandb}, _described(given.cfg, given.data, given.vectors)) as loggers:
+        more = {**run_scores.intervals(given.output, run.name, given.data), "note": FINISHED_ALREADY}
+        loggers.log_final(run_scores.final_metrics(given.output, run.name, given.data), 0, more)
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What a run is made from."""
-
-    cfg: DictConfig
-    workspace: Workspace
-    output: Workspace
-    tracks: TrackIndex
-    data: SplitData
-    embedding: Embedding
-    vectors: np.ndarray
-    companion: Recommender | None
-
-
-def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> None:
+def _train(given: Given, run: Run, record: RunRecord, lease: Lease | None) -> None:
     """Trains, predicts, scores and marks the run as finished.
 
     Args:
@@ -206,8 +156,8 @@ def _train(given: _Given, run: Run, record: RunRecord, lease: Lease | None) -> N
                 loggers.abandon_files()
                 raise
             seconds, device = time.monotonic() - started, result.device.to_json()
-            metrics = results.final_metrics(output, run.name, data)
-            intervals = results.intervals(output, run.name, data)
+            metrics = run_scores.final_metrics(output, run.name, data)
+            intervals = run_scores.intervals(output, run.name, data)
             loggers.log_final(metrics, result.steps, {**intervals, "seconds": round(seconds, 1), **device})
         run.finish(record, seconds, lease, device)
 
@@ -268,44 +218,6 @@ def _said(run: Run, lease: Lease | None, device: Device) -> Device:
     return device
 
 
-def _named(cfg: DictConfig, name: str) -> DictConfig:
-    """Returns a copy of the configuration in which `run_name` is set: loggers and callbacks refer to it."""
-    copy = cfg.copy()
-    copy.run_name = name
-    return copy
-
-
-def _usable(data: SplitData, vectors: np.ndarray, embedding: Embedding, workspace: Workspace) -> SplitData:
-    """Returns the splits without the histories of tracks that have no vector.
-
-    Raises:
-        MusicrecError: if no track is left.
-    """
-    missing = ~np.isfinite(vectors).all(axis=1)
-    usable = data.without_items(missing)
-    if not len(usable.train.candidates):
-        raise MusicrecError(f"no track of {workspace.split('train')} has a row in embedding={embedding.name}")
-    if missing.any():
-        log.info("%d tracks without an embedding are left out of histories and recommendations", missing.sum())
-    infinite = np.flatnonzero(np.isinf(vectors).any(axis=1))
-    if len(infinite):
-        log.warning(
-            "%d of them have infinite values in embedding=%s: track idx %s",
-            *(
-                len(infinite),
-                embedding.name,
-                ", ".join(map(str, infinite[:_MAX_SHOWN])) + "…" * (len(infinite) > _MAX_SHOWN),
-            ),
-        )
-    return usable
-
-
-def _prepared(cfg: DictConfig, data: SplitData, vectors: np.ndarray) -> np.ndarray:
-    """Returns the vectors as the recommender reads them, see `embedding.transform`, `pca` and `shuffle`."""
-    options, train = VectorOptions.of(cfg.embedding), data.train
-    return prepared(vectors, train.items, train.candidates, options, int(cfg.seed), str(cfg.embedding.name))
-
-
 def _load_best(run: Run, model: TrainedRecommender, trainer: pl.Trainer) -> None:
     """Loads the weights of the best epoch; the last ones stay where no checkpoint was written (`fast_dev_run`)."""
     if not run.best.is_file():
@@ -352,8 +264,8 @@ def _write(
     run.json says "finished" after that: a run killed here is scored again from its checkpoint.
     """
     name, metadata = info.run, info.to_json()
-    predictions = results.predictions(model, data, top_k)
+    predictions = outputs.predictions(model, data, top_k)
     lease.check()
-    results.write_model_embeddings(output, name, model, data)
+    outputs.write_model_embeddings(output, name, model, data)
     write_parquet(predictions, output.predictions(name), metadata)
     score_run(output, name, data.truth, predictions, k, metadata)

@@ -14,6 +14,7 @@ from scipy.stats import skew
 from musicrec import stages
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.geometry import effective_rank, geometry, nearest
+from musicrec.workspace import TrackIndex
 from tests.evaluation.made_up import MadeUp
 
 
@@ -21,14 +22,21 @@ def test_values_by_hand() -> None:
     # Two pairs of neighbours; each pair shares its one listener, and the pairs share none.
     vectors = np.array([[1, 0], [2, 0], [0, 1], [0, 3]], dtype=np.float32)
     listeners = csr_matrix([[1, 0], [1, 0], [0, 1], [0, 1]])
-    artists = np.array(["a", "a", "b", "c"])
+    artists = csr_matrix([[1, 0, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]])  # track 2 is by two artists
     found = geometry(vectors, listeners, artists)
     assert (found.tracks, found.size) == (4, 2)
     assert found.mean_cosine == pytest.approx(1 / 3)  # 2 of 6 pairs
     # Three neighbours each, for there are no more: everybody is everybody's neighbour.
     assert found.co_listening == pytest.approx(1 / 3) and found.chance == pytest.approx(1 / 3)
-    assert found.same_artist == pytest.approx(1 / 6) and found.hubness == 0
+    assert found.same_artist == pytest.approx(2 / 6) and found.hubness == 0
     assert found.to_row()["lift"] == pytest.approx(1)
+
+
+def test_tracks_without_an_artist_do_not_count() -> None:
+    vectors, listeners = np.array([[1, 0], [2, 0], [0, 1], [0, 3]]), csr_matrix(np.ones((4, 1)))
+    for artists, share in (([[1], [1], [0], [0]], 1), ([[1, 0], [1, 0], [0, 0], [0, 1]], 2 / 6)):
+        assert geometry(vectors, listeners, csr_matrix(artists)).same_artist == pytest.approx(share)
+    assert np.isnan(geometry(vectors, listeners, csr_matrix((4, 2))).same_artist)
 
 
 def test_everything_against_loops() -> None:
@@ -84,7 +92,12 @@ def test_the_stage_measures_every_table(
     assert frame.embedding.tolist() == ["mfcc"] and frame["size"].tolist() == [6]
     assert "mfcc" in capsys.readouterr().out
     assert (root / "report" / "geometry.svg").is_file() and (root / "report" / "geometry.png").is_file()
+    assert frame.same_artist.isna().all()
+    TrackIndex([f"t{number:02d}" for number in range(40)]).save(made_up.workspace.track_index)
+    (root / "data" / "artists.csv").write_text("idx,artist\n" + "".join(f"{track},same\n" for track in range(40)))
     stages.evaluate(compose(*options, "embedding.transform=zscore"))
+    assert pd.read_csv(root / "geometry.csv").same_artist.tolist() == [1]
+    assert "same artist" in capsys.readouterr().out
     assert pd.read_csv(root / "geometry.csv").embedding.tolist() == ["mfcc zscore"]
 
 

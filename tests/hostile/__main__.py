@@ -1,4 +1,4 @@
-"""Runs the hostile trials: python -m tests.hostile [files|kills|disks|values …] [--count N] [--seed N]."""
+"""Runs the hostile trials: python -m tests.hostile [files|bombs|kills|disks|values …] [--count N] [--seed N]."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hostile import damaged_files, disks, kills, values
+from tests.hostile import bombs, damaged_files, disks, kills, values
 from tests.hostile.trial import Count, report
 
 TRIALS: dict[str, Callable[[Path, int, int], Count]] = {
     "files": damaged_files.trial,
+    "bombs": bombs.trial,
     "kills": kills.trial,
     "disks": disks.trial,
     "values": values.trial,

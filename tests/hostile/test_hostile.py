@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import damaged_files, disks, kills, values
+from tests.hostile import bombs, damaged_files, disks, kills, values
 
 
 @pytest.mark.slow
@@ -21,6 +21,12 @@ def test_values(tmp_path: Path) -> None:
     count = int(os.environ.get("MUSICREC_TRIAL_VALUES", "200"))
     counted = values.trial(tmp_path, count, seed=7)
     assert counted.tried > 0.9 * count and counted.dirty == []
+
+
+@pytest.mark.slow
+def test_bombs(tmp_path: Path) -> None:
+    counted = bombs.trial(tmp_path, len(bombs.BOMBS), megabytes=8)
+    assert (counted.tried, counted.dirty) == (28, [])
 
 
 @pytest.mark.slow

@@ -98,6 +98,18 @@ def audio() -> np.ndarray:
     return np.random.default_rng(3).normal(size=(30, 8)).astype(np.float32)
 
 
+def planted() -> tuple[SplitData, np.ndarray]:
+    """Returns three crowds of 20 users that play 7 of ten tracks each; the sound of a track tells its crowd."""
+    rng = np.random.default_rng(2)
+    train, val = [], []
+    for user in range(60):
+        tracks = user % 3 + 3 * rng.permutation(10)
+        train += [(user, int(track), day, 1) for day, track in enumerate(tracks[:7])]
+        val += [(user, int(track), 400, 1) for track in tracks[7:]]
+    table = np.eye(3)[np.arange(30) % 3] + 0.2 * rng.normal(size=(30, 3))
+    return SplitData(Interactions.from_frame(rows(*train), 30), {"val": rows(*val)}), table.astype(np.float32)
+
+
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., Any]:
     """Returns a function that trains a model on the CPU and gives back the trainer; `resume` names a checkpoint."""

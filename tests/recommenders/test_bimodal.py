@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from musicrec.config import option
-from musicrec.data.interactions import Interactions, SplitData
+from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
 from musicrec.options import construct
 from musicrec.recommenders.base import Inputs
@@ -22,7 +22,7 @@ from musicrec.recommenders.baselines.elsa import ELSA
 from musicrec.recommenders.bimodal import ELSA_DEFAULTS, OUTPUTS, Bimodal
 from musicrec.recommenders.knn import KNN
 from musicrec.recommenders.networks.contrastive import LOSSES
-from tests.recommenders.conftest import made, rows
+from tests.recommenders.conftest import made, planted
 from tests.recommenders.contract import assert_recommender_contract
 from tests.recommenders.networks.test_contrastive import by_formula
 
@@ -147,18 +147,6 @@ def test_it_learns_to_find_each_track_by_its_sound(fit: Callable[..., Any]) -> N
 def sides(model: Bimodal) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         return model.content(model.items.weight), model.collaborative(model.listening.weight)
-
-
-def planted() -> tuple[SplitData, np.ndarray]:
-    """Returns three crowds of 20 users that play 7 of ten tracks each; the sound of a track tells its crowd."""
-    rng = np.random.default_rng(2)
-    train, val = [], []
-    for user in range(60):
-        tracks = user % 3 + 3 * rng.permutation(10)
-        train += [(user, int(track), day, 1) for day, track in enumerate(tracks[:7])]
-        val += [(user, int(track), 400, 1) for track in tracks[7:]]
-    table = np.eye(3)[np.arange(30) % 3] + 0.2 * rng.normal(size=(30, 3))
-    return SplitData(Interactions.from_frame(rows(*train), 30), {"val": rows(*val)}), table.astype(np.float32)
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,9 @@ def test_another_track_index_is_refused(ten_rows: SplitData, preds: Path) -> Non
     write_parquet(pd.DataFrame([(10, 70, 1)], columns=COLUMNS), preds / "second.pqt")
     with pytest.raises(MusicrecError, match="was made with another track index: train second again"):
         ensemble(ten_rows, preds)
+
+
+def test_the_files_that_it_reads() -> None:
+    settings = {"runs": ["a", "b"], "folder": "preds", "constant": 60}
+    assert Ensemble.files_read(settings) == {"a": Path("preds/a.pqt"), "b": Path("preds/b.pqt")}
+    assert Ensemble.files_read({"runs": "a", "folder": "preds"}) == {}

@@ -14,7 +14,7 @@ from musicrec.recommenders.bert4rec import BERT4Rec
 from musicrec.recommenders.sasrec import SASRec
 from musicrec.recommenders.shallow import Shallow
 from musicrec.recommenders.trained import TrainedRecommender, canonical_monitor
-from musicrec.training.results import predictions as _predictions
+from musicrec.training.outputs import predictions as _predictions
 from tests.recommenders.conftest import made
 
 

@@ -80,7 +80,7 @@ def test_a_sweep_asks_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capl
     monkeypatch.setattr(wandb_access, "sweep_folder", lambda: tmp_path / "sweep")
     monkeypatch.setattr(wandb_access, "unreachable", unreachable)
     for run in ("a", "b", "c"):
-        assert wandb_runs.wandb_logger(str(tmp_path), run, mode="online") is not None
+        assert wandb_runs.start_run(str(tmp_path), run, mode="online") is not None
     assert len(asked) == 1
     assert [options["mode"] for options in started] == ["offline"] * 3
     assert caplog.text.count("W&B does not answer; the run is logged offline: api.example.org: no route") == 3
@@ -123,8 +123,8 @@ def test_an_agents_run_keeps_the_id_that_the_agent_chose(monkeypatch: pytest.Mon
     started = online(monkeypatch)
     monkeypatch.setattr(wandb_access, "unreachable", lambda url: None)
     monkeypatch.setenv("WANDB_RUN_ID", "chosen01")
-    wandb_runs.wandb_logger(str(tmp_path), "a", mode="online")
+    wandb_runs.start_run(str(tmp_path), "a", mode="online")
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    wandb_runs.wandb_logger(str(tmp_path), "b", mode="online")
+    wandb_runs.start_run(str(tmp_path), "b", mode="online")
     assert started[0]["id"] != "chosen01"
     assert started[1]["id"] == "chosen01"

@@ -19,7 +19,7 @@ from musicrec import cli, stages
 from musicrec.errors import MusicrecError
 from musicrec.tracking import wandb_access, wandb_runs
 from musicrec.tracking.wandb_runs import finish_wandb
-from musicrec.training import results
+from musicrec.training import outputs
 from musicrec.training.run_name import run_name
 from tests.tracking.wandb_reader import OfflineRun, read_offline_run
 
@@ -129,7 +129,7 @@ def test_a_failing_run_leaves_no_open_wandb_run_for_the_next_job(
     def fail(*args: Any) -> None:
         raise RuntimeError("no lists")
 
-    monkeypatch.setattr(results, "predictions", fail)
+    monkeypatch.setattr(outputs, "predictions", fail)
     with pytest.raises(RuntimeError, match="no lists"):
         cli.run(stages.train, compose(*SHORT, "logger=wandb"))
     assert wandb.run is None
@@ -164,6 +164,7 @@ def online(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list[dict[st
     monkeypatch.setattr(wandb_access, "unreachable", lambda url: None)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.teardown()  # forgets the mode of earlier tests
     return started
 
 
@@ -172,9 +173,9 @@ def test_a_resumed_run_continues_its_wandb_run_and_a_new_one_does_not(
 ) -> None:
     started = online(monkeypatch)
     for _ in range(2):
-        assert wandb_runs.wandb_logger(str(tmp_path), "a", tags=["x" * 100, ""]) is not None
+        assert wandb_runs.start_run(str(tmp_path), "a", tags=["x" * 100, ""]) is not None
     (tmp_path / "runs" / "a" / wandb_runs.WANDB_ID).unlink()
-    wandb_runs.wandb_logger(str(tmp_path), "a")
+    wandb_runs.start_run(str(tmp_path), "a")
     first, resumed, new = started
     assert first["id"] == resumed["id"] != new["id"]
     assert {options["resume"] for options in started} == {"allow"}
@@ -185,7 +186,7 @@ def test_a_resumed_run_continues_its_wandb_run_and_a_new_one_does_not(
 def test_offline_attempts_have_their_own_ids_in_one_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started = online(monkeypatch)
     for _ in range(2):
-        wandb_runs.wandb_logger(str(tmp_path), "a", mode="offline", group="g")
+        wandb_runs.start_run(str(tmp_path), "a", mode="offline", group="g")
     assert started[0]["id"] != started[1]["id"]
     assert [options["group"] for options in started] == ["g", "g"]
     assert [options["resume"] for options in started] == [None, None]
@@ -195,21 +196,21 @@ def test_a_server_that_does_not_answer_means_offline(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     started = online(monkeypatch, fails=True)
-    assert wandb_runs.wandb_logger(str(tmp_path), "a") is not None
+    assert wandb_runs.start_run(str(tmp_path), "a") is not None
     assert [options["mode"] for options in started] == ["online", "offline"]
     assert "W&B does not answer; the run is logged offline: timed out" in caplog.text
 
 
 def test_modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started = online(monkeypatch)
-    assert wandb_runs.wandb_logger(str(tmp_path), "a", mode="disabled") is None
+    assert wandb_runs.start_run(str(tmp_path), "a", mode="disabled") is None
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_runs.wandb_logger(str(tmp_path), "a") is None
+    assert wandb_runs.start_run(str(tmp_path), "a") is None
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     wandb.teardown()  # forgets the key
-    wandb_runs.wandb_logger(str(tmp_path), "a")
+    wandb_runs.start_run(str(tmp_path), "a")
     assert [options["mode"] for options in started] == ["offline"]
     with pytest.raises(MusicrecError, match="must be one of auto, online, offline, disabled"):
-        wandb_runs.wandb_logger(str(tmp_path), "a", mode="sometimes")
+        wandb_runs.start_run(str(tmp_path), "a", mode="sometimes")

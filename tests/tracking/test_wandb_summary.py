@@ -11,7 +11,7 @@ from PIL import Image
 
 from musicrec.evaluation.comparison import Comparison, compare
 from musicrec.evaluation.report.plots.draw import Plot
-from musicrec.tracking.wandb_runs import RunLogger, wandb_logger
+from musicrec.tracking.wandb_runs import WandbRun, start_run
 from musicrec.tracking.wandb_summary import log_comparison
 from tests.evaluation.made_up import MadeUp
 
@@ -62,7 +62,7 @@ def test_without_wandb(compared: Comparison) -> None:
 def test_offline_files(compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real W&B, without a network: the table lies in the offline run's folder."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    start = cast(Callable[..., RunLogger | None], partial(wandb_logger, save_dir=str(tmp_path)))
+    start = cast(Callable[..., WandbRun | None], partial(start_run, save_dir=str(tmp_path)))
     assert log_comparison(compared, [], start) == 2
     tables = list(tmp_path.glob("wandb/offline-run-*/files/media/table/comparison_*.json"))
     names = sorted(row[0] for path in tables for row in json.loads(path.read_text())["data"])

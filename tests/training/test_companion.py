@@ -1,4 +1,4 @@
-"""A run that needs another one: bimodal and its ELSA, trained first as a run of its own."""
+"""Runs that build on others: bimodal on its ELSA, trained first as a run of its own, and ensembles."""
 
 from __future__ import annotations
 
@@ -78,6 +78,26 @@ def test_a_lost_checkpoint_is_made_again_and_another_elsa_starts_the_run_again(
         stages.train(cfg)
     assert f"{run_name(cfg)} was trained on different data or a different embedding; restarting" in caplog.messages
     assert record(tiny_workspace, run_name(cfg))["inputs"]["ELSA"] != made["inputs"]["ELSA"]
+
+
+def test_an_ensemble_is_made_again_after_one_of_its_runs_was(
+    compose: Callable[..., DictConfig], tiny_workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = ("data=custom", "trainer=cpu", "logger=none", "eval.k=2", "eval.top_k=3")
+    for name in ("popularity", "itemknn"):
+        stages.train(compose(*data, f"recommender={name}", f"run_name={name}"))
+    cfg = compose(*data, "recommender=ensemble", "recommender.runs=[popularity,itemknn]", "run_name=both")
+    stages.train(cfg)
+    before = record(tiny_workspace, "both")
+    assert before["inputs"]["files"].keys() == {"popularity", "itemknn"}
+    with caplog.at_level(logging.INFO):
+        stages.train(cfg)
+    assert "both is already finished; set overwrite=true to rerun it" in caplog.messages
+    stages.train(compose(*data, "recommender=itemknn", "run_name=itemknn", "recommender.shrinkage=9", "overwrite=true"))
+    with caplog.at_level(logging.INFO):
+        stages.train(cfg)
+    assert "both was trained on different data or a different embedding; restarting" in caplog.messages
+    assert record(tiny_workspace, "both")["inputs"] != before["inputs"]
 
 
 def test_the_companion_has_its_own_training(compose: Callable[..., DictConfig]) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from musicrec.errors import MusicrecError
 from musicrec.files import write_json, write_parquet
+from musicrec.training.checkpoints import resumable_from
 from musicrec.training.run import Run
 from musicrec.training.run_record import RunRecord
 from musicrec.workspace import Workspace
@@ -64,19 +65,19 @@ def checkpoint(path: Path, best: str = "") -> None:
 
 def test_the_state_follows_from_the_record_and_the_files(tmp_path: Path) -> None:
     new = run(tmp_path)
-    assert (new.finished, new.resumable_from()) == (False, None)
+    assert (new.finished, resumable_from(new)) == (False, None)
     record = new.start()
     assert (record.status, record.resumes) == ("started", False)
-    assert run(tmp_path).resumable_from() is None, "there is no checkpoint yet"
+    assert resumable_from(run(tmp_path)) is None, "there is no checkpoint yet"
     checkpoint(new.last)
-    assert run(tmp_path).resumable_from() == "last"
-    assert run(tmp_path).start().resumes
+    assert resumable_from(run(tmp_path)) == "last"
+    assert run(tmp_path).start(resumes_from="last").resumes
     assert run(tmp_path, overwrite=True).previous is None
-    assert run(tmp_path, inputs={**INPUTS, "embedding": "c"}).resumable_from() is None
+    assert resumable_from(run(tmp_path, inputs={**INPUTS, "embedding": "c"})) is None
 
     new.finish(record, seconds=2.04)
     assert not run(tmp_path).finished, "its predictions are missing"
-    assert run(tmp_path).resumable_from() == "last", "they are made again from the checkpoint"
+    assert resumable_from(run(tmp_path)) == "last", "they are made again from the checkpoint"
     write_parquet(pd.DataFrame({"user_id": [1]}), new.workspace.predictions("mine"))
     finished = run(tmp_path)
     assert finished.finished
@@ -94,7 +95,7 @@ def test_a_damaged_checkpoint_is_never_resumed_from(
     new.start()
     for path in (new.last, new.best):
         checkpoint(path, best="b")
-    assert run(tmp_path).resumable_from() == "last"
+    assert resumable_from(run(tmp_path)) == "last"
 
     def broken(path: Path) -> None:
         if damage == "list":
@@ -108,13 +109,13 @@ def test_a_damaged_checkpoint_is_never_resumed_from(
 
     whole = new.last.read_bytes()
     broken(new.last)
-    assert run(tmp_path).resumable_from() == "best"
+    assert resumable_from(run(tmp_path)) == "best"
     assert "resuming from the best epoch before" in caplog.text
     broken(new.best)
-    assert run(tmp_path).resumable_from() is None
+    assert resumable_from(run(tmp_path)) is None
     assert "starting from scratch" in caplog.text
     new.last.write_bytes(whole)
-    assert run(tmp_path).resumable_from() is None, "the best weights so far are lost"
+    assert resumable_from(run(tmp_path)) is None, "the best weights so far are lost"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", '{"status": 1}', '{"settings": []}', "\x00\x01"])

@@ -31,9 +31,7 @@ def parse_delimited(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         layout: the columns.
         first_line: the number of the block's first line.
     """
-    if block.isspace():
-        return _parse_carefully(b"", layout, first_line)  # nothing but blank lines
-    batch = _parse_clean(block, layout)
+    batch = parse_clean(block, layout)
     return _parse_carefully(block, layout, first_line) if batch is None else batch
 
 
@@ -46,7 +44,7 @@ def _read_csv(
         block: whole lines.
         layout: the columns.
         types: of the columns, in the order of `layout.positions`.
-        on_ragged: called with every row that has too few or too many cells; returns "skip".
+        on_ragged: called with every row that has too few or too many cells; returns "skip", or "error" to raise.
 
     Raises:
         pa.ArrowInvalid: if a value cannot be converted.
@@ -70,22 +68,17 @@ def _read_csv(
     return [column.combine_chunks() for column in table.columns]
 
 
-def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
+def parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     """Returns the rows of a block in which every row is good, otherwise None."""
-    ragged = 0
-
-    def note(row: Any) -> str:
-        nonlocal ragged
-        ragged += 1
-        return "skip"
-
+    if block.isspace():
+        return _parse_carefully(b"", layout, 0)  # nothing but blank lines
     kind = _sniff(block, layout)
     identity = pa.dictionary(pa.int32(), pa.string())
     kinds: dict[str | None, pa.DataType] = {name: identity for name in layout.fields}
     kinds |= {layout.user: pa.string(), layout.timestamp: kind, layout.count: pa.int64(), layout.label: identity}
     kinds[layout.artist] = identity
     try:
-        columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted], note)
+        columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted], lambda row: "error")
         users, tracks, times, *rest = layout.assembled(columns)
     except pa.ArrowInvalid:
         return None
@@ -95,8 +88,7 @@ def _parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
         integers = plain_integers(users)
         users = users.dictionary_encode() if integers is None else integers
     if (
-        ragged
-        or len(users) != block.count(b"\n")
+        len(users) != block.count(b"\n")
         or (isinstance(users, pa.Array) and _holds_empty(users))
         or _holds_empty(tracks)
     ):

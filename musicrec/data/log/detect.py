@@ -53,7 +53,18 @@ _TYPED = re.compile(r":(?:token|float)(?:_seq)?$")
 _DEFAULTS = {"user_column": "user_id", "track_column": "track_id", "timestamp_column": "timestamp"}
 _OTHER_NAMES = {
     "user_column": ("userid", "user", "uid", "username", "user_name", "reviewerid"),
-    "track_column": ("trackid", "item_id", "itemid", "item", "iid", "movieid", "asin", "song_id", "songid"),
+    "track_column": (
+        "trackid",
+        "item_id",
+        "itemid",
+        "item",
+        "iid",
+        "movieid",
+        "asin",
+        "parent_asin",
+        "song_id",
+        "songid",
+    ),
     "timestamp_column": ("time", "ts", "unixreviewtime", "unix_timestamp", "datetime", "date", "listened_at"),
 }
 _TIME = re.compile(
@@ -110,7 +121,9 @@ def check_utf8(name: str, line: bytes) -> None:
 
 def _layout(name: str, texts: list[str], delimiter: str | None, columns: LogColumns) -> Layout:
     text = texts[0]
-    if columns.format in (LISTENBRAINZ, SPOTIFY) or (columns.format == AUTO and text.lstrip().startswith("{")):
+    if columns.format in (LISTENBRAINZ, SPOTIFY) or (
+        columns.format in (AUTO, LASTFM) and text.lstrip().startswith("{")
+    ):
         kind = SPOTIFY if columns.format == SPOTIFY else LISTENBRAINZ
         return Layout("", False, _JSON_COLUMNS, "user", BY_NAME, "timestamp", headerless=True, format=kind)
     if columns.format == SEQUENCES:

@@ -53,7 +53,7 @@ def is_document(head: bytes) -> bool:
     line, has_end, _ = text.partition("\n")
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         # The object goes on after the line, or the line goes on after the head.
         return bool(_ARRAY.search(text)) and not (has_end and line.rstrip().endswith("}"))
     return isinstance(entry, dict) and "track_metadata" not in entry and _holds_plays(entry)
@@ -99,6 +99,8 @@ def document_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
             entry, end = scan(text, at)
             if end == len(text):  # a number may go on
                 raise ValueError
+        except RecursionError:
+            raise MusicrecError(f"{name}: entry {entries + 1:,} is nested too deeply to be a play") from None
         except ValueError:
             more = decode(stream.read(_CHUNK))
             if not more:

@@ -27,17 +27,24 @@ _OTHER_MEDIA = ("episode_name", "spotify_episode_uri", "audiobook_title", "audio
 NOT_MUSIC = "podcasts, videos and audiobooks"
 
 
+def parse_clean_json(block: bytes, layout: Layout) -> LogBatch | None:
+    """Returns the rows of a block in which every line is a listen in ListenBrainz' own form, otherwise None."""
+    if b"ms" in block and (b'"ms_played"' in block or b'"msPlayed"' in block):
+        return None
+    columns = _columns(block, layout.nobody)
+    if columns is None or len(columns[0]) != block.count(b"\n"):
+        return None
+    batch, reasons = check_rows(layout.assembled(columns))
+    return None if reasons else batch
+
+
 def parse_json(block: bytes, layout: Layout, first_line: int) -> LogBatch:
     """Returns the rows of a block of whole lines, bad ones set apart."""
+    batch = parse_clean_json(block, layout)
+    if batch is not None:
+        return batch
     nobody = layout.nobody
-    columns = (
-        None if b"ms" in block and (b'"ms_played"' in block or b'"msPlayed"' in block) else _columns(block, nobody)
-    )
     lines = block.split(b"\n")[:-1]
-    if columns is not None and len(columns[0]) == len(lines):
-        batch, reasons = check_rows(layout.assembled(columns))
-        if not reasons:
-            return batch
     rows, faults = [], {}
     left_out: Counter[str] = Counter()
     for index, line in enumerate(lines):

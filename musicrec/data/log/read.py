@@ -1,7 +1,7 @@
 """Reading a listening log of any size as a stream of checked, dictionary-encoded batches.
 
-The log is read once, in blocks of whole lines that several threads parse. Each block is parsed by the first of these
-methods that works:
+The log is read once, in blocks of whole lines that several threads parse (`blocks`). Each block, or piece of a block
+with bad rows, is parsed by the first of these methods that works:
 
 1. pyarrow converts all values.
 2. If a value cannot be converted, the values are checked as arrays, which finds the bad rows.
@@ -15,9 +15,7 @@ import io
 import logging
 import zipfile
 import zlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,22 +25,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from musicrec.data.log import blocks
 from musicrec.data.log.bzip2 import open_bzip2
-from musicrec.data.log.delimited import parse_delimited
 from musicrec.data.log.detect import ALLOWED, check_utf8, layout_of
 from musicrec.data.log.files import LogFile, log_files
-from musicrec.data.log.formats import LISTENBRAINZ, SEQUENCES, SPOTIFY, Layout, LogColumns
+from musicrec.data.log.formats import Layout, LogColumns
 from musicrec.data.log.json_documents import GeneratedStream, document_lines, is_document
-from musicrec.data.log.listens import parse_json
 from musicrec.data.log.parquet import parquet_layout, read_parquet
-from musicrec.data.log.sequences import parse_sequences
 from musicrec.data.log.text import (
     MAX_LINE,
-    check_length,
     head_lines,
     utf8_text,
-    with_line_feeds,
-    without_end_mark,
 )
 from musicrec.data.log.values import LogBatch
 from musicrec.errors import MusicrecError, first_line
@@ -50,16 +43,8 @@ from musicrec.system import usable_cpus
 
 log = logging.getLogger(__name__)
 
-# Large enough that a block has far fewer distinct ids than rows. Larger blocks cost memory.
-BLOCK_BYTES = 16 << 20
 # Lines from which the format is detected.
 HEAD_LINES = 50
-# Longest quoted value with line breaks.
-MAX_QUOTED_BYTES = 1 << 18
-# No row is shorter: three cells and two delimiters. Blocks of such lines are parsed in small pieces, because each line
-# costs an object.
-_SHORTEST_ROW = 5
-_SMALL_BLOCK = 1 << 18
 
 
 @dataclass
@@ -159,7 +144,7 @@ def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -
         stream = io.BufferedReader(cast(io.RawIOBase, GeneratedStream(lines)), 1 << 20)
         head = [line] if (line := stream.readline(MAX_LINE + 1)) else []
     else:
-        head = head_lines(stream, str(file), HEAD_LINES, min(MAX_LINE, BLOCK_BYTES))
+        head = head_lines(stream, str(file), HEAD_LINES, min(MAX_LINE, blocks.BLOCK_BYTES))
     if not head:
         raise MusicrecError(f"the listening log {file} is empty; {ALLOWED}")
     check_utf8(str(file), head[0])
@@ -167,8 +152,8 @@ def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -
     if file.user and layout.nobody != file.user:
         layout = replace(layout, nobody=file.user)
     before = layout.skipped_lines + (not layout.headerless)
-    blocks = _blocks(stream, layout, b"".join(head[before:]), str(file), before + 1)
-    return layout, _read_blocks(blocks, layout, workers, before + 1)
+    cut = blocks.cut_blocks(stream, layout, b"".join(head[before:]), str(file), before + 1)
+    return layout, blocks.parse_blocks(cut, layout, workers, before + 1)
 
 
 def _saying_guess(file: LogFile, layout: Layout, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:
@@ -207,23 +192,6 @@ def _naming_damage(file: LogFile, batches: Iterator[LogBatch]) -> Iterator[LogBa
         yield from batches
 
 
-def _read_blocks(blocks: Iterator[bytes], layout: Layout, workers: int, line: int) -> Iterator[LogBatch]:
-    """Yields the rows of blocks, the first of which begins with the line numbered `line`."""
-    parse = {LISTENBRAINZ: parse_json, SPOTIFY: parse_json, SEQUENCES: parse_sequences}.get(
-        layout.format, parse_delimited
-    )
-    with ThreadPoolExecutor(workers, thread_name_prefix="log") as pool:
-        pending: deque[Future[LogBatch]] = deque()
-        for block in blocks:
-            # Counting the lines of each block gives the number of the next block's first line, and is cheap.
-            pending.append(pool.submit(parse, block, layout, line))
-            line += block.count(b"\n")
-            if len(pending) > workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
 def _binary(file: LogFile, files: ExitStack) -> io.BufferedReader:
     """Returns the stream of a file or of an archive's member."""
     if file.member is None:
@@ -246,54 +214,3 @@ def _decompressed(
     if magic == b"\x28\xb5\x2f\xfd":
         return io.BufferedReader(files.enter_context(pa.CompressedInputStream(binary, "zstd")), 1 << 16)
     return binary
-
-
-def _blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str, line: int) -> Iterator[bytes]:
-    """Yields the rest of a stream as blocks of whole rows, each ending in a line feed.
-
-    Args:
-        stream: the rest.
-        layout: if values may be quoted, line breaks within quotation marks do not end a row.
-        head: the part of the first block that was already read.
-        name: of the file, for messages.
-        line: number of the first line.
-    """
-    tail = head
-    while data := stream.read(BLOCK_BYTES):
-        data = tail + data
-        cut = _last_row_end(data) if layout.quoted else data.rfind(b"\n") + 1
-        if cut:
-            yield from _pieces(with_line_feeds(data[:cut], layout))
-        line += data.count(b"\n", 0, cut)
-        tail = data[cut:]
-        if not layout.quoted or len(tail) > MAX_LINE + MAX_QUOTED_BYTES:
-            check_length(name, line, len(tail))
-    tail = without_end_mark(tail)
-    if tail:
-        yield from _pieces(with_line_feeds(tail, layout))
-
-
-def _pieces(block: bytes) -> Iterator[bytes]:
-    """Yields a block, in small pieces if its lines are too short to be rows, and without blank lines if all are."""
-    if block.count(b"\n") * _SHORTEST_ROW < len(block) or len(block) <= _SMALL_BLOCK:
-        yield block
-        return
-    start = 0
-    while start < len(block):
-        end = block.find(b"\n", min(start + _SMALL_BLOCK, len(block) - 1)) + 1
-        yield block[start:end]
-        start = end
-
-
-def _last_row_end(data: bytes) -> int:
-    """Returns the index after the last line break outside quotation marks, 0 if there is none.
-
-    If quotation marks do not pair up, as in a title that contains one, it is the index after the last line break.
-    """
-    last = cut = data.rfind(b"\n") + 1
-    inside = data.count(b'"', 0, cut) % 2 == 1
-    while cut and inside and last - cut < MAX_QUOTED_BYTES:
-        before = data.rfind(b"\n", 0, cut - 1) + 1
-        inside ^= data.count(b'"', before, cut) % 2 == 1
-        cut = before
-    return cut if cut and not inside else last

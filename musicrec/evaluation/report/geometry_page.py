@@ -15,6 +15,7 @@ from rich.table import Table
 from scipy.sparse import csr_matrix
 
 from musicrec.columns import TRACK, USER
+from musicrec.data.artists import load_artists
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
@@ -22,7 +23,7 @@ from musicrec.errors import MusicrecError
 from musicrec.evaluation.geometry import geometry
 from musicrec.evaluation.report.plots.style import STYLE, WIDTH
 from musicrec.files import atomic_path
-from musicrec.workspace import Workspace
+from musicrec.workspace import TrackIndex, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def measure_embeddings(workspace: Workspace, options: VectorOptions, seed: int =
     """Returns one row per stored embedding, the one whose neighbours share most listeners first; writes geometry.csv.
 
     Args:
-        workspace: needs data/train.pqt and embeddings/.
+        workspace: needs data/train.pqt and embeddings/; the artists are those of data/artists.csv.
         options: what is done to the vectors first.
         seed: of the shuffle and of the sample of tracks.
 
@@ -55,11 +56,14 @@ def measure_embeddings(workspace: Workspace, options: VectorOptions, seed: int =
     tracks, items = np.unique(pairs[TRACK].to_numpy(np.int64), return_inverse=True)
     users = pd.factorize(pairs[USER])[0]
     listeners = csr_matrix((np.ones(len(pairs)), (items, users)))
+    index = TrackIndex.load_optional(workspace.track_index)
+    found = None if index is None else load_artists(workspace, len(index))
+    artists = None if found is None else found.matrix[tracks]
     rows = {}
     for path in sorted((workspace.root / "embeddings").glob("[!.]*.npy")):
         name = " ".join([path.stem, *options.words()])
         try:
-            rows[name] = _measure(path, tracks, listeners, options, seed)
+            rows[name] = _measure(path, tracks, listeners, artists, options, seed)
         except (MusicrecError, ValueError, OSError) as error:
             log.warning("skipped embeddings/%s: %s", path.name, error)
     if not rows:
@@ -71,7 +75,12 @@ def measure_embeddings(workspace: Workspace, options: VectorOptions, seed: int =
 
 
 def _measure(
-    path: Path, tracks: np.ndarray, listeners: csr_matrix, options: VectorOptions, seed: int
+    path: Path,
+    tracks: np.ndarray,
+    listeners: csr_matrix,
+    artists: csr_matrix | None,
+    options: VectorOptions,
+    seed: int,
 ) -> dict[str, float]:
     """Returns the row of a table."""
     table = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -81,7 +90,7 @@ def _measure(
     known = np.isfinite(vectors).all(axis=1)
     if known.sum() < 2:
         raise MusicrecError(f"{known.sum()} tracks of train have a vector; at least two are needed")
-    return geometry(vectors[known], listeners[known], seed=seed).to_row()
+    return geometry(vectors[known], listeners[known], None if artists is None else artists[known], seed).to_row()
 
 
 def print_geometry(frame: pd.DataFrame) -> None:

@@ -21,12 +21,16 @@ _COLUMNS = (
     *("real", "shuffled", "gain %", *PAIRED, "better"),
 )
 
+# What the runs of a pair must have read alike.
+_INPUTS = ("tracks", "tracks_hash", "splits", "embedding", "artists")
+
 
 def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores], margin: float = MARGIN) -> pd.DataFrame:
     """Returns one row per pair of a real and a shuffled run, test split and metric.
 
-    A pair has the same recommender, inputs and settings, the seed included, but for `embedding.shuffle`. A real run has
-    two rows if it was run with `shuffle=true` and with `shuffle=all`.
+    A pair has the same recommender, inputs and settings, the seed included, but for `embedding.shuffle`. A real run
+    whose seed has no control is compared with that of the nearest seed. It has two rows if there are controls with
+    `shuffle=true` and with `shuffle=all`.
 
     Args:
         runs: by name; foreign ones have no settings and no pairs.
@@ -34,9 +38,10 @@ def controls(runs: Mapping[str, Run], scores: Mapping[str, Scores], margin: floa
         margin: see `paired_tests`.
 
     Returns:
-        What was compared (`control` is `shuffled` or `shuffled all`), the means `real` and `shuffled`, the gain over
-        shuffled in % (NaN where that scores 0), the columns of `paired_tests`, p values Holm-corrected over all pairs
-        of a split and metric, and `better`: whether the real run is significantly better.
+        What was compared (`control` is `shuffled` or `shuffled all`, with its seed if that is another), the means
+        `real` and `shuffled`, the gain over shuffled in % (NaN where that scores 0), the columns of `paired_tests`,
+        p values Holm-corrected over all pairs of a split and metric, and `better`: whether the real run is
+        significantly better.
     """
     found = pd.DataFrame(
         [
@@ -67,22 +72,38 @@ def no_better(found: pd.DataFrame, split: str, metric: str) -> set[str]:
 
 def _pairs(runs: Mapping[str, Run]) -> list[tuple[str, str]]:
     """Returns (real run, its control), in the order of their names."""
-    real: dict[str, list[str]] = {}
-    shuffled: dict[str, list[str]] = {}
+    found: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
     for name, run in runs.items():
         embedding = run.info.settings.get("embedding")
         if not run.foreign and isinstance(embedding, Mapping):
-            kind = shuffled if embedding.get("shuffle") else real
-            kind.setdefault(_key(run, embedding), []).append(name)
-    return [(name, control) for key, names in real.items() for name in names for control in shuffled.get(key, ())]
+            found[bool(embedding.get("shuffle"))].setdefault(_key(run, embedding), []).append(name)
+    real, shuffled = found[False], found[True]
+    return [
+        (name, control)
+        for key, names in real.items()
+        for name in names
+        for control in _nearest(runs, name, shuffled.get(key, []))
+    ]
+
+
+def _nearest(runs: Mapping[str, Run], real: str, controls: list[str]) -> list[str]:
+    """Returns the controls of a run, one per kind of shuffle: of the same seed, else of the nearest (the lower one)."""
+    wanted = runs[real].info.seed or 0
+    chosen: dict[str, str] = {}
+    order = {name: (abs((runs[name].info.seed or 0) - wanted), runs[name].info.seed or 0) for name in controls}
+    for name in sorted(controls, key=lambda each: order[each]):
+        chosen.setdefault(str(runs[name].info.settings["embedding"]["shuffle"]), name)
+    return [name for name in controls if name in chosen.values()]
 
 
 def _key(run: Run, embedding: Mapping[str, Any]) -> str:
-    """Returns what a run shares with its control."""
+    """Returns what a run shares with its controls of all seeds."""
     info = run.info
     without = {key: value for key, value in embedding.items() if key != "shuffle"}
-    shared = [info.recommender, info.embedding, info.seed, info.inputs, {**info.settings, "embedding": without}]
-    return json.dumps(shared, sort_keys=True, default=str)
+    settings = {key: value for key, value in info.settings.items() if key != "seed"} | {"embedding": without}
+    # What was made from the seed, as the ELSA of a bimodal, differs between seeds.
+    inputs = {key: info.inputs.get(key) for key in _INPUTS}
+    return json.dumps([info.recommender, info.embedding, inputs, settings], sort_keys=True, default=str)
 
 
 def _compared(
@@ -90,6 +111,7 @@ def _compared(
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Returns what is compared and the numbers, one pair per test split and metric."""
     rows = []
+    kind = "shuffled all" if control.info.settings["embedding"]["shuffle"] == "all" else "shuffled"
     for split in real_scores:
         if split == VAL or split not in control_scores:
             continue
@@ -103,7 +125,7 @@ def _compared(
                 "metric": metric,
                 "recommender": real.info.recommender,
                 "embedding": real.info.vectors,
-                "control": "shuffled all" if control.info.settings["embedding"]["shuffle"] == "all" else "shuffled",
+                "control": kind + ("" if control.info.seed == real.info.seed else f" (seed {control.info.seed})"),
                 "seed": real.info.seed,
                 "run": real.name,
                 "control run": control.name,

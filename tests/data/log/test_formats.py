@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from musicrec.data.log import read as log_reader
+from musicrec.data.log import blocks as log_blocks
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import open_log, read_log
 from musicrec.data.prepare import prepare
@@ -137,7 +137,7 @@ def test_track_id_of_several_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [40, 64, 100, 333])
 def test_quoted_line_breaks_at_block_borders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(log_reader, "BLOCK_BYTES", size)
+    monkeypatch.setattr(log_blocks, "BLOCK_BYTES", size)
     random = np.random.default_rng(size)
     tracks = random.choice(["a", "b\nc", "d\n\n", '"\ne', "f"], 200)
     rows = [(f"{row % 7}", track, "2019-01-01 00:00:00") for row, track in enumerate(tracks)]
@@ -147,7 +147,7 @@ def test_quoted_line_breaks_at_block_borders(tmp_path: Path, monkeypatch: pytest
 
 
 def test_quotes_that_do_not_pair_up_cost_only_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_reader, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(log_blocks, "BLOCK_BYTES", 200)
     lines = [f"{row},t{row},2019-01-01\n" for row in range(100)]
     lines[40] = '40,5" disc,2019-01-01\n'
     rows, bad = read(written(tmp_path, "user_id,track_id,timestamp\n" + "".join(lines)))

@@ -11,10 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from musicrec.data.log import read as log_reader
+from musicrec.data.log import blocks as log_blocks
 from musicrec.data.log.formats import LogColumns
 from musicrec.data.log.read import read_log
+from musicrec.data.prepare import prepare
+from musicrec.data.source import DataSource
 from musicrec.errors import MusicrecError
+from musicrec.workspace import Workspace
+from tests.data.made_log import flat
 
 COLUMNS = LogColumns("user_id", "track_id", "timestamp")
 HEADER = b"user_id\ttrack_id\ttimestamp\n"
@@ -132,7 +136,7 @@ def test_bad_rows_keep_their_lines(tmp_path: Path) -> None:
 
 
 def test_lines_count_on_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_reader, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(log_blocks, "BLOCK_BYTES", 64)
     lines = [b"%d\tt%d\t2019-01-01 00:00:%02d\n" % (row % 7, row % 5, row % 60) for row in range(500)]
     for row in (0, 17, 333, 499):
         lines[row] = b"broken\n"
@@ -250,3 +254,34 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_timestamps_are_microseconds(tmp_path: Path) -> None:
     (batch,) = read_log(written(tmp_path, HEADER + b"1\ta\t2019-01-01\n"), COLUMNS)
     assert batch.timestamps.dtype == np.dtype("datetime64[us]")
+
+
+@pytest.mark.parametrize("good", [0, 1, 40])
+def test_a_log_of_bad_rows_is_given_up(tmp_path: Path, good: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musicrec.data.load.HOPELESS_ROWS", 1000)
+    header, row = "user_id,track_id,timestamp\n", "1,2,1577836800\n"
+    path = tmp_path / "log.csv"
+    path.write_text(header + row * good + "x,y,z\n" * 3500)
+    with pytest.raises(MusicrecError, match=r"bad(, first| rows)|split is empty") as caught:
+        prepare(flat(DataSource, "x", plays=path, split="leave_one_out"), Workspace(tmp_path / "w"))
+    assert ("are bad, first line" in str(caught.value)) == (good < 2)
+
+
+def test_pieces_of_a_block_lose_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_blocks, "_PIECE_BYTES", 400)
+    monkeypatch.setattr(log_blocks, "_SMALL_PIECE_BYTES", 50)
+    monkeypatch.setattr(log_blocks, "_MOST_BAD_ROWS", 3)
+    lines = [f'{n},"a\nb, {n}",15778{n:05}' if n % 7 == 0 else f"{n},t{n},15778{n:05}" for n in range(500)]
+    lines = [f"{n},late" if n % 11 == 0 else line for n, line in enumerate(lines)]
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,track_id,timestamp\n" + "\n".join(lines) + "\n")
+    rows: list[str] = []
+    bad: dict[int, str] = {}
+    for batch in read_log(path, LogColumns("user_id", "track_id", "timestamp"), workers=2):
+        rows += [track.as_py() for track in batch.tracks]
+        bad |= {row.line: row.text for row in batch.bad}
+    good = [n for n in range(500) if n % 11]
+    assert rows == [f"a\nb, {n}" if n % 7 == 0 else f"t{n}" for n in good]
+    text = path.read_text().split("\n")
+    assert sorted(bad.values()) == sorted(f"{n},late" for n in range(0, 500, 11))
+    assert all(text[line - 1] == shown for line, shown in bad.items())

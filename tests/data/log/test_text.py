@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from musicrec.data.log import read as log_reader
+from musicrec.data.log import blocks as log_blocks
 from musicrec.data.log.formats import LogSettings
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
@@ -51,7 +51,7 @@ def test_line_ends(tmp_path: Path, ends: str, last: str, delimiter: str, quote: 
 @pytest.mark.parametrize("size", [40, 100, 333])
 @pytest.mark.parametrize("ends", ["carriage returns", "both", "mixed"])
 def test_line_ends_at_block_borders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, ends: str) -> None:
-    monkeypatch.setattr(log_reader, "BLOCK_BYTES", size)
+    monkeypatch.setattr(log_blocks, "BLOCK_BYTES", size)
     assert read(written(tmp_path, table("\t", "", ENDS[ends], "\r"))) == (ROWS, {})
 
 

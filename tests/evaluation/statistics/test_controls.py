@@ -87,15 +87,31 @@ def test_a_headline_whose_best_is_no_better_than_shuffled_says_so(made_up: MadeU
     assert "shuffled all" in page
 
 
-def test_only_equal_settings_and_seeds_pair(made_up: MadeUp) -> None:
+def test_equal_settings_pair_of_the_nearest_seed_if_there_is_none_of_the_same(made_up: MadeUp) -> None:
     first = run(made_up, "musicnn", 1, seed=1)
-    run(made_up, "musicnn", 4, seed=2)
+    second = run(made_up, "musicnn", 4, seed=2)
+    far = run(made_up, "musicnn", 7, seed=9)
     run(made_up, "musicnn", 7, shuffle=True, seed=1)
     run(made_up, "musicnn", 7, shuffle=True, seed=3)
+    run(made_up, "musicnn", 7, shuffle="all", seed=4)
     run(made_up, "musicnn", 7, shuffle=True, seed=2, options={"transform": "zscore"})
     made_up.foreign("knn_mert", made_up.lists(2))
     found = compare(made_up.workspace, 10).controls
-    assert set(found["run"]) == {first} and found["seed"].unique().tolist() == [1]
+    pairs = set(zip(found["run"], found["control"], found["control run"], strict=True))
+    assert pairs == {
+        (first, "shuffled", "knn_musicnn_True_s1"),
+        (second, "shuffled (seed 1)", "knn_musicnn_True_s1"),
+        (far, "shuffled (seed 3)", "knn_musicnn_True_s3"),
+        *((name, "shuffled all (seed 4)", "knn_musicnn_all_s4") for name in (first, second, far)),
+    }
+    assert sorted(found["seed"].unique()) == [1, 2, 9]
+
+
+def test_the_shown_seed_has_its_mark_though_another_one_was_shuffled(made_up: MadeUp) -> None:
+    run(made_up, "mfcc", 8, seed=0)
+    run(made_up, "mfcc", 7, seed=1)  # the best on val, so the table shows it
+    run(made_up, "mfcc", 7, shuffle=True, seed=0)
+    assert compare(made_up.workspace, 10).row_titles("cosine")["mfcc"] == "mfcc †"
 
 
 def test_without_controls_there_is_no_file(made_up: MadeUp, caplog: pytest.LogCaptureFixture) -> None:
