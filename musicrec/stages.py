@@ -138,8 +138,10 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.cutoffs import Cutoffs
     from musicrec.evaluation.groups.user_file import read_users
+    from musicrec.evaluation.report.headline import headlines
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
+    from musicrec.evaluation.report.reference_page import print_reference
     from musicrec.evaluation.report.tables import print_comparison, write_formats
     from musicrec.evaluation.statistics.equivalence import check_margin
     from musicrec.tracking.wandb_runs import start_run
@@ -174,7 +176,12 @@ def evaluate(cfg: DictConfig) -> None:
 
         inspections.show_user(cfg, workspace, comparison)
         return
+    if cfg.reference is not None:
+        log.info("%s", print_reference(workspace, comparison, str(cfg.reference)))
+        return
     print_comparison(comparison)
+    for title, sentences in headlines(comparison).items():
+        print(f"{title}: {sentences}.")
     write_formats(workspace, comparison)
     plots = draw(workspace, comparison)
     write_report(workspace, comparison, plots)

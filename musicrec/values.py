@@ -189,6 +189,8 @@ def _either(words: Iterable[str]) -> str:
 def _alternatives(kind: Any) -> list[str]:
     """Returns each of the kinds of value that an annotation allows."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return ["without infinite numbers"]
     if origin is Annotated:
         told = [mark.allowed for mark in arguments[1:] if isinstance(mark, Told)]
         return told or [_ranged(kind, arguments[1:])]

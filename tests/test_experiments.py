@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from musicrec import stages
 from musicrec.config import config_dir
@@ -122,3 +122,33 @@ def test_sequential_needs_a_file_and_a_recommender(
     assert name.startswith(f"{recommender}_max_seq_len-50")
     predictions = pd.read_parquet(tmp_path / "workspace" / "preds" / f"{name}.pqt")
     assert set(predictions["split"]) == {"val", "test"}
+
+
+@pytest.mark.parametrize("experiment", ["paper_2026", "paper_2026_corrected"])
+def test_2026_sweeps_every_pair_with_its_control_and_three_seeds(compose: Compose, experiment: str) -> None:
+    params = OmegaConf.load(config_dir() / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    recommenders, embeddings = params.recommender.split(","), params.embedding.split(",")
+    assert len(embeddings) == 10 and params.seed == "0,1,2" and params["embedding.shuffle"].startswith("false,")
+    families = {"popularity", "elsa", "knn", "shallow", "bert", "hybrid", "bimodal"}
+    assert {recommender.split("_")[0] for recommender in recommenders} == families
+    for recommender in recommenders:
+        cfg = compose(f"experiment={experiment}", f"recommender={recommender}", f"embedding={embeddings[1]}")
+        assert cfg.data.split == "hot_cold" and cfg.eval.k.hot_test == 50
+
+
+def test_2026_has_the_slips_and_their_corrections(compose: Compose) -> None:
+    """S1, S3, S4, S5, S6, S7, S9, S11 by their switches."""
+    slips = {
+        name: compose("experiment=paper_2026", f"recommender={name}_paper_2026").recommender
+        for name in ("shallow", "bert", "hybrid", "bimodal", "elsa")
+    }
+    shallow, bert, hybrid, bimodal = (slips[name] for name in ("shallow", "bert", "hybrid", "bimodal"))
+    assert (shallow.item_freeze, shallow.user_freeze, shallow.exclude_positives) == (False, True, False)
+    assert shallow.cold_in_training and bert.cold_in_training and not bert.item_freeze and bert.predict_len == 300
+    assert (hybrid.validate, hybrid.cold_columns, hybrid.lr, hybrid.monitor) == ("held_out", True, 0.01, "val/loss")
+    assert (bimodal.symmetric, bimodal.normalise_outputs, bimodal.loss) == (False, False, "adcl")
+    assert (slips["elsa"].lr, slips["elsa"].shuffle) == (0.1, False)
+    assert compose("experiment=paper_2026").eval.k.cold_test == 50
+    corrected = compose("experiment=paper_2026_corrected", "recommender=bert_corrected_2026")
+    assert corrected.eval.k.cold_test == 20 and corrected.recommender.item_freeze
+    assert (corrected.recommender.head, corrected.recommender.cold_in_training) == ("tied", False)

@@ -105,5 +105,6 @@ def check_node(
         nodes = [one for one in inner if isinstance(one, dict) and TARGET in one]
         for one in nodes:
             check_node(f"{key}.{name}", one, nested or bases, nested=nested)
-        if not nodes and name in options:
-            checked(f"{key}.{name}", value, (kinds or {}).get(name, options[name].kind))
+        if not nodes:
+            known = options[name].kind if name in options else Any
+            checked(f"{key}.{name}", value, (kinds or {}).get(name, known))

@@ -280,7 +280,11 @@ def _artist_table(
     if catalogue is None or artists is None:
         return pd.DataFrame()
     shown = [runs[name] for name in dict.fromkeys(results.loc[results["shown"], "run"])]
-    return artist_table(shown, truth, splits, catalogue.train, artists, cutoffs)
+
+    def chance(split: str, pairs: pd.DataFrame) -> float:
+        return catalogue.chance(split, pairs, cutoffs.at(split))[cutoffs.ndcg(split)]
+
+    return artist_table(shown, truth, splits, catalogue.train, artists, cutoffs, chance)
 
 
 def _recommenders(results: pd.DataFrame, table: str) -> list[str]:

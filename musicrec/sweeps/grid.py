@@ -108,8 +108,12 @@ class FittingGrid:
 
     def count(self, arguments: list[str]) -> int:
         """Returns the number of jobs of some overrides."""
+        return len(self.jobs(arguments))
+
+    def jobs(self, arguments: list[str]) -> list[Job]:
+        """Returns the jobs of some overrides."""
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        return sum(map(len, self.split(parser.parse_overrides(arguments), None)))
+        return [job for batch in self.split(parser.parse_overrides(arguments), None) for job in batch]
 
     def _has(self, chosen: Job, key: str) -> bool:
         name = " ".join(chosen)

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import subprocess
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from musicrec.errors import MusicrecError, first_line
 from musicrec.processes import machine, started
 from musicrec.sweeps import queue
 from musicrec.sweeps.current import JOB_FILE, in_sweep, record_job, slurm_job
+from musicrec.sweeps.estimate import estimate
 from musicrec.sweeps.grid import FittingGrid
 from musicrec.sweeps.record import SweepRecord, now, record_path
 from musicrec.sweeps.search import is_search, maximise, resume
@@ -57,6 +59,8 @@ class SweepReport(Callback):
         grid.install()
         line = plan(config, grid)
         log.info("%s", line)
+        if needed := _time_needed(config, grid):
+            log.info("%s", needed)
         name_jobs(config)
         sweep, workspace = SweepRecord.of(config, count_jobs(config, grid), line), _workspace(config)
         with suppress(OSError):
@@ -176,6 +180,21 @@ def count_jobs(config: DictConfig, grid: FittingGrid) -> int:
         return grid.count(_arguments(config))
     except Exception:  # a mistake, which Hydra reports where it makes the jobs
         return math.prod(size for size in _sizes(config).values() if isinstance(size, int))
+
+
+def _time_needed(config: DictConfig, grid: FittingGrid) -> str:
+    """Returns an estimate of how long a sweep of train.py takes, empty if it is none or nothing is known."""
+    if config.hydra.job.name != "train":
+        return ""
+    chosen = str(OmegaConf.select(config, "recommender.name"))
+    if is_search(config):
+        return estimate(_workspace(config).root, {chosen: count_jobs(config, grid)})
+    try:
+        jobs = grid.jobs(_arguments(config))
+    except Exception:  # a mistake, which Hydra reports where it makes the jobs
+        return ""
+    names = [[word.partition("=")[2] for word in job if word.startswith("recommender=")] for job in jobs]
+    return estimate(_workspace(config).root, Counter(name[-1] if name else chosen for name in names))
 
 
 def _jobs(config: DictConfig, grid: FittingGrid) -> str:

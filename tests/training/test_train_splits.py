@@ -272,3 +272,11 @@ def test_no_cold_track_at_all(
     assert "cold_test" not in set(predictions.get("split", [])) and not workspace.metrics(name, "cold_test").exists()
     assert compare(workspace, Cutoffs.of({"hot_test": 2, "cold_test": 20})).splits == ["hot_test"]
     assert not (workspace.root / "cosine_cold.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["eval.repeat=yes", "eval.repeat=1", "eval.pooled_ndcg=no", "eval.pooled_ndcg=null"])
+def test_switches_of_the_protocol(compose: Callable[..., DictConfig], option: str) -> None:
+    key, value = option.split("=")
+    for stage in (stages.train, stages.evaluate):
+        with pytest.raises(MusicrecError, match=f"{key}=.*{value.replace('null', 'None')}.* is invalid; must be true"):
+            stage(compose(*SMALL, "recommender=knn", option))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,7 @@ def artist_table(
     train: pd.DataFrame,
     artists: TrackArtists,
     cutoffs: Cutoffs,
+    chance: Callable[[str, pd.DataFrame], float] | None = None,
 ) -> pd.DataFrame:
     """Returns one row per run, test split and group of artists: number of users and mean metrics.
 
@@ -64,6 +65,7 @@ def artist_table(
         train: user_id, track_id.
         artists: what `load_artists` returned.
         cutoffs: k of each split.
+        chance: gives the NDCG that random lists reach for the pairs of a split, the column `chance`.
     """
     rows: list[dict[str, object]] = []
     for split in splits:
@@ -74,5 +76,6 @@ def artist_table(
                 if lists is not None and len(pairs):
                     scores = per_user(pairs, lists, cutoffs.at(split)).drop(columns=USER)
                     named = {"run": run.name, SPLIT: split, "artist": group, "users": len(scores)}
-                    rows.append({**named, **{str(name): float(mean) for name, mean in scores.mean().items()}})
+                    means = {str(name): float(mean) for name, mean in scores.mean().items()}
+                    rows.append({**named, **means, **({"chance": chance(split, pairs)} if chance else {})})
     return pd.DataFrame(rows)

@@ -18,11 +18,11 @@ from musicrec.evaluation.beyond_accuracy import beyond_columns
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.confidence import summary
 from musicrec.evaluation.report.groups_section import NOTE, group_grid
+from musicrec.evaluation.report.headline import headlines
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.sections import Grid, GridCell, Image, RunPage, Section
 from musicrec.evaluation.report.tables import CHANCE, Cell, bar_cells, cell_of, cells, chance_cells, legend, tried
 from musicrec.evaluation.report.template import render
-from musicrec.evaluation.statistics.bars import sentence
 from musicrec.evaluation.statistics.equivalence import difference_verdict
 from musicrec.evaluation.truth import VAL, split_order
 from musicrec.files import write_text
@@ -77,7 +77,7 @@ def write_report(workspace: Workspace, comparison: Comparison, plots: Iterable[P
         "report.html.j2",
         title=f"musicrec · {name}",
         subtitle=[name, _users(comparison), f"{len(comparison.runs)} runs", made],
-        headline=_headline(comparison),
+        headline=headlines(comparison),
         warnings=comparison.warnings,
         metrics={term: meaning.format(k=_k(comparison)) for term, meaning in _METRICS.items()},
         sections=_sections(workspace, comparison, by_name),
@@ -141,39 +141,6 @@ def _users(comparison: Comparison) -> str:
     return ", ".join(f"{users:,} users in {split}" for split, users in rows.items())
 
 
-def _headline(comparison: Comparison) -> dict[str, str]:
-    """Returns title of a recommender to a sentence: its best embedding, which others are as good, and the bar."""
-    lines: dict[str, str] = {}
-    for table, title in comparison.titles.items():
-        rows = list(cells(comparison, table))
-        if not rows:
-            continue
-        best, numbers, _ = rows[0]
-        names = comparison.row_titles(table)
-        verb = "is best with" if len(rows) > 1 else "is the only one, with"
-        line = f"{names[best]} {verb} {comparison.ndcg()} {numbers[-1].text()}"
-        if others := [names[embedding] for embedding, row_cells, _ in rows[1:] if not row_cells[-1].worse]:
-            line += f"; not significantly worse: {', '.join(others)}"
-        elif len(rows) > 1:
-            line += "; all others are significantly worse"
-        if against := _against_bar(comparison, table, best):
-            line += f"; {against}"
-        if names[best] != best:
-            line += f". † {best} is not better than its own vectors shuffled: nothing it knows of the music is used"
-        lines[title] = line
-    return lines
-
-
-def _against_bar(comparison: Comparison, table: str, row: str) -> str:
-    """Returns how a row of a table compares with the best recommender without audio; empty if there is none."""
-    tests = comparison.bars[(comparison.bars["table"] == table) & (comparison.bars["embedding"] == row)]
-    tests = tests[(tests["split"] == comparison.splits[0]) & (tests["metric"] == comparison.ndcg())]
-    if tests.empty:
-        return ""
-    test = tests.iloc[0]
-    return sentence(comparison.title(test["bar"]), test["gain"], test["p_t"])
-
-
 def _table_section(comparison: Comparison, plots: Mapping[str, Plot], stem: str, table: str, split: str) -> Section:
     """Returns the section of a comparison table."""
     runs = dict(comparison.shown(table, split)[["row", "run"]].to_numpy())
@@ -214,6 +181,8 @@ def _others(comparison: Comparison) -> Grid:
     rows = [
         [_link(row["run"], row["run"]), *_numbers(comparison, row)] for row in comparison.shown(None).to_dict("records")
     ]
+    if rows and (chance := chance_cells(comparison)):
+        rows.append([GridCell(CHANCE), *map(_number, _ndcg_first(chance))])
     return Grid(["run", *_metrics(comparison)], rows)
 
 
@@ -254,9 +223,10 @@ def _controls(comparison: Comparison) -> Grid:
                 difference,
                 GridCell(gain),
                 GridCell(f"{row['p_t']:.2g}"),
+                _chance(comparison, str(row["split"])),
             ]
         )
-    return Grid(["run", "control", "split", "seed", "real", "shuffled", "difference", "gain", "p"], rows)
+    return Grid(["run", "control", "split", "seed", "real", "shuffled", "difference", "gain", "p", CHANCE], rows)
 
 
 def _artists(comparison: Comparison) -> Grid:
@@ -265,9 +235,11 @@ def _artists(comparison: Comparison) -> Grid:
     for row in comparison.artists.to_dict("records"):
         numbers = [GridCell(f"{row[metric]:.4f}") for metric in _metrics(comparison, str(row["split"]))]
         name = f"{row['run']} · {row['split']}"
-        rows.append([GridCell(name, name=True), GridCell(str(row["artist"])), GridCell(str(row["users"])), *numbers])
-    columns = (metric.partition("@")[0] for metric in _metrics(comparison))
-    return Grid(["run", "artist", "users", *columns], rows)
+        chance = GridCell(f"{row['chance']:.4f}")
+        named = [GridCell(name, name=True), GridCell(str(row["artist"])), GridCell(str(row["users"]))]
+        rows.append([*named, *numbers, chance])
+    columns = [metric.partition("@")[0] for metric in _metrics(comparison)]
+    return Grid(["run", "artist", "users", *columns, f"{CHANCE} {columns[0]}"], rows)
 
 
 def _seeds(comparison: Comparison) -> Grid:
@@ -277,7 +249,6 @@ def _seeds(comparison: Comparison) -> Grid:
         ndcg, metrics = comparison.ndcg(row["split"]), _metrics(comparison, row["split"])
         name = row["setting"] if len(comparison.splits) == 1 else f"{row['setting']} · {row['split']}"
         together = Cell(row[ndcg], row[f"{ndcg} conf"], ends=(row[f"{ndcg} low"], row[f"{ndcg} high"]))
-        chance = comparison.chance.get(str(row["split"]), {}).get(ndcg)
         rows.append(
             [
                 GridCell(name, name=True),
@@ -285,7 +256,7 @@ def _seeds(comparison: Comparison) -> Grid:
                 GridCell(f"{row[ndcg]:.4f}", f"± {row[f'{ndcg} conf']:.4f}"),
                 GridCell(together.interval()),
                 *(GridCell(f"{row[metric]:.4f}", f"± {row[f'{metric} conf']:.4f}") for metric in metrics[1:]),
-                GridCell("" if chance is None else f"{chance:.4f}"),
+                _chance(comparison, str(row["split"])),
             ]
         )
     names = [metric.partition("@")[0] for metric in _metrics(comparison)]
@@ -339,9 +310,10 @@ def _all_runs(comparison: Comparison) -> Grid:
                 _number(cell),
                 GridCell("" if pd.isna(val) else f"{val:.4f}"),
                 GridCell("✓" if row["shown"] else ""),
+                _chance(comparison, str(row["split"])),
             ]
         )
-    return Grid(["run", "split", comparison.ndcg(), f"{VAL} {comparison.ndcg(VAL)}", "in a table"], rows)
+    return Grid(["run", "split", comparison.ndcg(), f"{VAL} {comparison.ndcg(VAL)}", "in a table", CHANCE], rows)
 
 
 def _run_page(workspace: Workspace, comparison: Comparison, plots: Mapping[str, Plot], name: str) -> RunPage:
@@ -388,6 +360,12 @@ def _interval(cell: Cell) -> str:
     """Returns `± 0.0012`, or both ends; empty if there is no interval."""
     text = cell.interval()
     return f"± {text}" if text and cell.ends is None else text
+
+
+def _chance(comparison: Comparison, split: str) -> GridCell:
+    """Returns the cell of the NDCG that random lists reach on a split."""
+    level = comparison.chance.get(split, {}).get(comparison.ndcg(split))
+    return GridCell("" if level is None else f"{level:.4f}")
 
 
 def _link(run: str, text: str) -> GridCell:

@@ -81,7 +81,8 @@ def test_the_headline_compares_with_the_bar(bars: Comparison, made_up: MadeUp) -
     plots = draw(made_up.workspace, bars)
     text = write_report(made_up.workspace, bars, plots).read_text()
     line = re.search(r"<b>KNN</b>: (.*?)\.</li>", text)
-    assert line and re.search(r"; \d+ % below EASE, p (&lt; 0\.001|= 0\.0\d\d)$", line[1])
+    assert line and re.search(r"; \d+ % below EASE, p (&lt; 0\.001|= 0\.0\d\d) \(-0\.\d{4} \[-0\.\d{4}, -0", line[1])
+    assert "no shuffled control was run" in line[1]
     assert {"bars_cosine", "pairs_cosine", "ranks_cosine", "bars_baselines"} <= {plot.name for plot in plots}
     assert "EASE (no audio)" in text and "EASE (no audio)" in plots[0].svg.read_text() + text
 
