@@ -90,7 +90,10 @@ def start(main: Callable[[], object]) -> None:
             main()
     except MusicrecError as error:
         sys.exit(f"musicrec: {error}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as left:
+        # Lightning turns Ctrl-C into an exit of its own, without a word.
+        if isinstance(left, SystemExit) and not (left.code == 1 and isinstance(left.__context__, KeyboardInterrupt)):
+            raise
         print("\nmusicrec: interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # what reads our output, e.g. head, has enough
