@@ -7,7 +7,7 @@ EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),gpu,cpu)
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format clean
+.PHONY: help setup demo test test-fast gpu-check lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ test: setup lint ## lint, check types and run all tests
 
 test-fast: setup ## run the tests that take less than about 20 s each
 	$(TESTS) -m "not slow"
+
+gpu-check: setup ## compare the GPU with the CPU and measure its speed; prints tables for benchmarks/RESULTS.md
+	$(PY) benchmarks/gpu_check.py
+	$(PY) benchmarks/networks.py --clips 64 --batch 16 --device cuda --precision bf16
+	$(PY) benchmarks/recommenders.py bert --device cuda --precision bf16-mixed --steps 50
 
 lint: setup ## check style, types and spelling
 	$(VENV)/bin/ruff check .

@@ -95,14 +95,14 @@ def prepare(folder: Path) -> None:
     )
 
 
-def search(users: int) -> None:
+def search(users: int, catalogue: int) -> None:
     """Times lists of 100 of a catalogue for users whose vectors are means of 100 items; measures the recall."""
     random = np.random.default_rng(0)
     centres = random.normal(size=(CENTRES, DIM))
-    items = centres[random.integers(0, CENTRES, CATALOGUE)] + 0.7 * random.normal(size=(CATALOGUE, DIM))
+    items = centres[random.integers(0, CENTRES, catalogue)] + 0.7 * random.normal(size=(catalogue, DIM))
     items = (items / np.linalg.norm(items, axis=1, keepdims=True)).astype(np.float32)
     # A user has a taste: the tracks of a few centres, some of which were played.
-    history = np.sort(random.integers(0, CATALOGUE, (users, 100)), axis=1)
+    history = np.sort(random.integers(0, catalogue, (users, 100)), axis=1)
     liked = centres[random.integers(0, CENTRES, (users, 3))].mean(axis=1)
     queries = liked / np.linalg.norm(liked, axis=1, keepdims=True) + items[history].mean(axis=1)
     queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
@@ -110,7 +110,7 @@ def search(users: int) -> None:
     exact: np.ndarray | None = None
     for name in ("torch", "ivf", "hnsw"):
         began, worked = time.perf_counter(), time.process_time()
-        index = VectorTopK(torch.from_numpy(items), np.arange(CATALOGUE), name)
+        index = VectorTopK(torch.from_numpy(items), np.arange(catalogue), name)
         built, after = time.perf_counter() - began, time.process_time()
         ids, _ = index(torch.from_numpy(queries), np.ones(users, dtype=bool), seen, 100)
         wall, processor = time.perf_counter() - began - built, time.process_time() - after
@@ -177,7 +177,7 @@ def train(folder: Path, steps: int) -> None:
         wall = (time.perf_counter() - began - made) / steps
         print(
             f"{name}: {steps} steps, {wall:.2f} s wall and {processor:.2f} s processor each (made in {made:.0f} s), "
-            f"loss {taken.losses[0]:.5f} -> {taken.losses[-1]:.5f}, peak {_peak():.2f} GB, "
+            f"loss {taken.losses[0]:.6g} -> {taken.losses[-1]:.6g}, peak {_peak():.2f} GB, "
             f"load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("yambda"))
     parser.add_argument("--rows", type=lambda text: int(text.replace("_", "")), default=50_000_000)
     parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--items", type=int, default=CATALOGUE)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     if options.what == "make":
@@ -202,7 +203,7 @@ def main() -> None:
     elif options.what == "prepare":
         prepare(options.folder)
     elif options.what == "search":
-        search(options.users)
+        search(options.users, options.items)
     else:
         train(options.folder, options.steps)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +23,9 @@ TEXT_KEYS = frozenset(
             for key in (
                 "audio_dir",
                 "plays",
+                "train",
+                "val",
+                "test",
                 "artists",
                 "users",
                 "name",
@@ -29,12 +33,18 @@ TEXT_KEYS = frozenset(
                 "track_column",
                 "timestamp_column",
                 "artist_column",
+                "count_column",
+                "split_column",
+                "columns",
             )
         ),
     )
 )
 
 
+# Between the entries of a list, outside quotation marks; and such an entry.
+_COMMA = re.compile(r""",\s*(?=(?:[^"]*"[^"]*")*[^"]*$)""")
+_QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""")
 _NAME = re.compile(r"[\w./-]+")  # of an experiment
 
 
@@ -115,7 +125,7 @@ def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) ->
         example = f"; a value with spaces needs quotes: {shlex.quote(f'{before} {word}')}" if "=" in before else ""
         raise MusicrecError(f"{word!r} is not KEY=VALUE{example}")
     plain_key = key.lstrip("+")
-    literal = f"{key}={quoted(value)}"
+    literal = f"{key}={_literal(value)}"
     try:
         override = parser.parse_override(word)
     except HydraException:
@@ -134,6 +144,14 @@ def _word(parser: OverridesParser, word: str, before: str, *, multirun: bool) ->
     return word
 
 
+def _literal(value: str) -> str:
+    """Returns a value in double quotes; of a list, each entry, unless it is the name of a file."""
+    entries = _COMMA.split(value[1:-1]) if value[:1] == "[" and value[-1:] == "]" and not Path(value).exists() else []
+    if len(entries) < 2 and not (entries and Path(entries[0]).exists()):
+        return quoted(value)
+    return f"[{','.join(entry if _QUOTED.fullmatch(entry) else quoted(entry) for entry in entries)}]"
+
+
 def _is_text_key(key: str) -> bool:
     """Returns whether the values of a key are text whatever they look like."""
     return key in TEXT_KEYS or key.startswith("checkpoints.")
@@ -143,4 +161,6 @@ def _is_text(override: Override, multirun: bool) -> bool:
     """Returns whether Hydra keeps the value of a text key: as text, a list of files, nothing, or values of a sweep."""
     if override.is_sweep_override():
         return multirun
-    return override.value() is None or isinstance(override.value(), (str, QuotedString, list))
+    value = override.value()
+    entries = value if isinstance(value, list) else [value]
+    return value is None or all(isinstance(entry, (str, QuotedString)) for entry in entries)

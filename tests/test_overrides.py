@@ -1,6 +1,7 @@
 """Words on the command line: text stays as typed, and what Hydra cannot read is shown as it can."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -64,3 +65,32 @@ def test_a_comma_without_a_sweep_shows_all_three_meanings() -> None:
 def test_a_value_cut_by_the_shell() -> None:
     with pytest.raises(MusicrecError, match="'Songs' is not KEY=VALUE; .*quotes: 'data.audio_dir=/music/My Songs'"):
         as_typed(["data.audio_dir=/music/My", "Songs"])
+
+
+@pytest.mark.parametrize(
+    ("value", "entries"),
+    [
+        ("[a b.tsv,c.tsv]", ["a b.tsv", "c.tsv"]),
+        ("[/x/Café (1).csv,/y/R&B.csv]", ["/x/Café (1).csv", "/y/R&B.csv"]),
+        ("[1e5,007]", ["1e5", "007"]),
+        ("[true,null]", ["true", "null"]),
+        ("[{a}.csv, b=c.csv]", ["{a}.csv", "b=c.csv"]),
+        ('["a, b.csv",[x].csv]', ["a, b.csv", "[x].csv"]),
+        ("[Guns N' Roses.csv,$HOME.csv,~x.csv]", ["Guns N' Roses.csv", "$HOME.csv", "~x.csv"]),
+    ],
+)
+@pytest.mark.parametrize("key", ["data.plays", "data.train", "data.columns"])
+def test_entries_of_lists_stay_as_typed(key: str, value: str, entries: list[str]) -> None:
+    [word] = as_typed([f"{key}={value}"])
+    kept = value_of(word)
+    assert isinstance(kept, list)
+    assert [getattr(entry, "text", entry) for entry in kept] == entries
+
+
+def test_a_file_whose_name_is_like_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "[a (1),b].csv"
+    path.touch()
+    for name in (str(path), "[a (1)].csv"):
+        [word] = as_typed([f"data.plays={name}"])
+        kept = value_of(word)
+        assert getattr(kept, "text", kept) == name

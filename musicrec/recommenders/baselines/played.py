@@ -37,9 +37,10 @@ class Played:
         """
         indices = item_index[train.items]
         items = np.flatnonzero(np.bincount(indices[indices >= 0]))
-        column_of_candidate = np.full(len(train.candidates) + 1, -1, dtype=np.int64)  # the last entry is for -1
+        candidates = int(item_index.max(initial=-1)) + 1  # with cold_in_training more than those of train
+        column_of_candidate = np.full(candidates + 1, -1, dtype=np.int64)  # the last entry is for -1
         column_of_candidate[items] = np.arange(len(items))
-        return cls(items, column_of_candidate[item_index], len(train.candidates))
+        return cls(items, column_of_candidate[item_index], candidates)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -10,7 +10,7 @@ def test_values_are_escaped() -> None:
     entry = {"track": "<b>", "hit": True, "note": "3 & more", "path": None}
     text = render("listening.html.j2", title="t", user="u'", legend="✓", lists={"run_name": [entry]})
     assert "<h2>run_<wbr>name</h2>" in text
-    assert '<li>✓ &lt;b&gt; <span class="muted">3 &amp; more</span></li>' in text
+    assert '✓</span> &lt;b&gt; <span class="muted">3 &amp; more</span></li>' in text
 
 
 def test_a_forgotten_value_is_an_error() -> None:

@@ -26,6 +26,7 @@ STYLE = RcParams(
         "axes.prop_cycle": cycler(color=PALETTE),
         "xtick.color": INK,
         "ytick.color": INK,
+        "svg.fonttype": "none",  # text stays text: smaller, and found by search
         "svg.hashsalt": "musicrec",  # the same plot is the same file
         "figure.constrained_layout.use": True,
     }
