@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from musicrec import __version__, stages
+from musicrec.checks.composition import composition, composition_problem, refuse_no_option
 from musicrec.config import config_dir
 from musicrec.disk import disk_problem
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, first_line
 from musicrec.memory import memory_problem
 from musicrec.overrides import as_typed, combined_experiments, quoted
 from musicrec.sweeps.current import in_sweep
@@ -74,17 +77,23 @@ def run(stage: Stage, cfg: DictConfig) -> float | None:
 def start(main: Callable[[], object]) -> None:
     """Runs a script's function that `hydra.main` made, on the command line's words as they were typed.
 
+    What is wrong with the configuration itself is one line, as all mistakes are.
+
     Args:
         main: takes the overrides from `sys.argv`.
     """
     try:
         folders = config_dir() / "experiment"
         sys.argv[1:] = combined_experiments(as_typed(sys.argv[1:]), lambda name: (folders / name).is_dir())
+        refuse_no_option(sys.argv[1:])
+        with composition():
+            main()
     except MusicrecError as error:
         sys.exit(f"musicrec: {error}")
-    try:
-        main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as left:
+        # Lightning turns Ctrl-C into an exit of its own, without a word.
+        if isinstance(left, SystemExit) and not (left.code == 1 and isinstance(left.__context__, KeyboardInterrupt)):
+            raise
         print("\nmusicrec: interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # what reads our output, e.g. head, has enough
@@ -185,7 +194,7 @@ def _spoken(text: str) -> str:
 
 
 def _limit(error: Exception, cfg: DictConfig) -> MusicrecError | None:
-    """Returns what to tell the user if memory, disk or the time of a SLURM job made a stage fail."""
+    """Returns what to tell the user if memory, disk, the time of a SLURM job or a setting made a stage fail."""
     if short := memory_problem(error):
         return MusicrecError(f"{short}; use smaller batches or a larger machine")
     from submitit.core.utils import UncompletedJobError
@@ -195,7 +204,11 @@ def _limit(error: Exception, cfg: DictConfig) -> MusicrecError | None:
             "the job ran out of time more often than hydra.launcher.max_num_timeout allows; give it more with "
             "hydra.launcher.timeout_min=MINUTES (the same command resumes it)"
         )
-    problem = disk_problem(error, Path(str(cfg.paths.root)).expanduser())
+    if (unresolved := _cause(error, OmegaConfBaseException)) is not None:
+        return MusicrecError(composition_problem(unresolved))
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported for this
+        return MusicrecError(f"Lightning refuses the settings of trainer and callbacks: {first_line(error)}")
+    problem = disk_problem(error, Path(str(OmegaConf.select(cfg, "paths.root"))).expanduser())
     return MusicrecError(problem) if problem else None
 
 

@@ -1,9 +1,7 @@
-"""The folder of the YAML configuration, what its options say, which settings differ, count or are not allowed."""
+"""The folder of the YAML configuration, what its options say, which settings differ or count."""
 
 from __future__ import annotations
 
-import inspect
-import math
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from musicrec.errors import demand
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-# Keys outside the groups that are true or false.
-_SWITCHES = ("overwrite", "wait", "extract.overwrite", "extract.strict", "eval.repeat", "eval.pooled_ndcg")
-# Switches that may also be left open.
-_OPEN_SWITCHES = ("eval.repeat",)
 
 
 def config_dir() -> Path:
@@ -93,46 +84,6 @@ def stated_settings(cfg: DictConfig, group: str) -> set[str]:
     values = OmegaConf.to_container(cfg[group], resolve=True)
     assert isinstance(values, dict)
     return typed | {str(key) for key, value in values.items() if key not in default or value != default[key]}
-
-
-def check_values(cfg: DictConfig, *groups: str) -> None:
-    """Refuses values that no key allows: a number that is not finite; anything but true and false for a switch.
-
-    `no`, `off` and a quoted `"false"` are words, and any word counts as true in Python.
-
-    Args:
-        cfg: the composed configuration.
-        groups: those whose constructors are looked at: their class is imported.
-
-    Raises:
-        MusicrecError: names key, value and what is allowed.
-    """
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    values = _flat({str(key): value for key, value in content.items() if key != "hydra"})
-    for key, value in values.items():
-        demand(key, value, not isinstance(value, float) or math.isfinite(value), "a finite number")
-    switches = [key for key in _SWITCHES if key in values]
-    for group in groups:
-        node = content.get(group) or {}
-        names = [f"{group}.{name}" for name in _switches_of(get_class(node["_target_"]))] if "_target_" in node else []
-        switches += [name for name in names if name in values]
-    for key in switches:
-        value = OmegaConf.select(cfg, key)
-        may_be_open = key in _OPEN_SWITCHES
-        valid = isinstance(value, bool) or (may_be_open and value is None)
-        allowed = "true, false or null" if may_be_open else "true or false"
-        demand(key, repr(value) if isinstance(value, str) else value, valid, allowed)
-
-
-def _switches_of(kind: type) -> set[str]:
-    """Returns the arguments of a constructor, and of those that it passes others on to, that are annotated as bool."""
-    found: set[str] = set()
-    for base in kind.__mro__:
-        if "__init__" in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            found |= {each.name for each in parameters if each.annotation in (bool, "bool")}
-    return found
 
 
 def without_unread_embedding(cfg: DictConfig) -> DictConfig:

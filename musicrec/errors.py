@@ -5,7 +5,14 @@ The command line prints the message of a MusicrecError as one line, without a tr
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+# Text that YAML would take for a number, a truth value or nothing.
+_LIKE_ANOTHER = re.compile(
+    r"|true|false|yes|no|on|off|y|n|null|~|[-+]?(\.?\d[\d_.]*(e[-+]?\d+)?|\.?inf|\.?nan)", re.IGNORECASE
+)
+_LONGEST = 120
 
 
 class MusicrecError(Exception):
@@ -45,4 +52,20 @@ def demand(key: str, value: Any, valid: bool, allowed: str) -> None:
     musicrec.errors.MusicrecError: recommender.lr=-1 is invalid; must be positive
     """
     if not valid:
-        raise MusicrecError(f"{key}={value} is invalid; must be {allowed}")
+        raise MusicrecError(f"{key}={shown(value)} is invalid; must be {allowed}")
+
+
+def shown(value: Any) -> str:
+    r"""Returns a value as YAML has it, on one line and cut if it is long; in quotes where it could be another type.
+
+    >>> print(shown(None), shown(True), shown([1, "a"]), shown("abc"), shown("64"), shown("a" + chr(10)))
+    null true [1, 'a'] abc '64' 'a\n'
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    if isinstance(value, str) and (not text.isprintable() or text.strip() != text or _LIKE_ANOTHER.fullmatch(text)):
+        text = repr(value)
+    if not text.isprintable():
+        text = ascii(text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

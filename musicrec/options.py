@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -12,6 +12,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from musicrec.errors import MusicrecError
+from musicrec.values import checked
 
 Made = TypeVar("Made")
 
@@ -92,25 +93,60 @@ def construct(
         MusicrecError: for a key that the class does not know or lacks, or a value that it refuses.
     """
     given = given or {}
-    options, parameters = options_of(make, tuple(given)), inspect.signature(make).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if (unknown := [key for key in settings if key not in options]) and not open_ended:
-        known = ", ".join((*options, *others))
-        raise MusicrecError(f"{group}.{unknown[0]} is unknown to {_name(make)}; it takes {known}")
+    return make(**gathered(make, settings, group, tuple(given), others), **given)
+
+
+def gathered(
+    make: Callable[..., Any],
+    settings: Mapping[str, Any],
+    group: str,
+    given: Sequence[str] = (),
+    others: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Returns the arguments that `construct` passes to a class, without those that are no settings; errors as there."""
+    options = options_of(make, given)
+    check_options(make, settings, group, options, others)
     for key, option in options.items():
         if option.default is inspect.Parameter.empty and key not in settings:
             raise MusicrecError(f"{group}.{key} is missing: {_name(make)} needs it")
-    arguments: dict[str, Any] = {key: value for key, value in settings.items() if key in unknown}
+    arguments: dict[str, Any] = {}
     held: dict[str, dict[str, Any]] = {option.holder: {} for option in options.values() if option.holder}
     for key, value in settings.items():
-        if key in options:
-            (arguments if (holder := options[key].holder) is None else held[holder])[key] = value
-    hints = _hints(make)
+        option = options.get(key, Option(Any, None))
+        fitting = checked(f"{group}.{key}", value, option.kind)
+        (arguments if option.holder is None else held[option.holder])[key] = fitting
+    hints, parameters = _hints(make), inspect.signature(make).parameters
     for name, values in held.items():
         default = parameters[name].default
         own = is_dataclass(default) and not isinstance(default, type)
         arguments[name] = replace(default, **values) if own else hints[name](**values)
-    return make(**arguments, **given)
+    return arguments
+
+
+def check_options(
+    make: Callable[..., Any],
+    settings: Iterable[str],
+    group: str,
+    options: Mapping[str, Option],
+    others: Sequence[str] = (),
+) -> None:
+    """Refuses keys that a constructor does not take.
+
+    Args:
+        make: the class.
+        settings: the keys.
+        group: the configuration group, for messages.
+        options: the keys that it takes.
+        others: further keys of the group, for messages.
+
+    Raises:
+        MusicrecError: names the key and those that it takes.
+    """
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(make).parameters.values()):
+        return
+    if unknown := [key for key in settings if key not in options]:
+        known = ", ".join((*options, *others))
+        raise MusicrecError(f"{group}.{unknown[0]} is unknown to {_name(make)}; it takes {known}")
 
 
 def make(node: DictConfig, group: str, given: Mapping[str, Any] | None = None) -> Any:
@@ -138,8 +174,11 @@ def changed(holder: Made, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _hints(make: Callable[..., Any]) -> dict[str, Any]:
-    """Returns the annotations of a constructor's parameters."""
-    return get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+    """Returns the annotations of a constructor's parameters; Any where they name what cannot be imported."""
+    try:
+        return get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+    except (NameError, TypeError):
+        return {}
 
 
 def _name(make: Callable[..., Any]) -> str:

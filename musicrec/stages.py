@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import ListConfig, OmegaConf
 
-from musicrec.config import check_values, stated_settings
+from musicrec.checks.configuration import check_settings
+from musicrec.config import stated_settings
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
 from musicrec.options import make
@@ -34,7 +35,7 @@ _WRITTEN = ("data", "embeddings", "preds", "metrics", "model_embeddings", "liste
 
 def prepare(cfg: DictConfig) -> None:
     """Stage 2A: listening log -> trackid_sorted.csv, plays.pqt, data/{train,val,test}.pqt."""
-    check_values(cfg, "data")
+    check_settings(cfg, "data")
     source: DataSource = make(cfg.data, "data")
     workspace = _workspace(cfg)
     with _preparing(workspace):
@@ -46,7 +47,7 @@ def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
     from musicrec.embeddings.configure import make_embedding, with_checkpoint
 
-    check_values(cfg, "data", "embedding")
+    check_settings(cfg, "data", "embedding", "extract")
     embedding = make_embedding(with_checkpoint(cfg))
     if cfg.extract.check:
         from musicrec.embeddings.extraction.check import check
@@ -68,7 +69,7 @@ def train(cfg: DictConfig) -> float | None:
     from musicrec.tracking.wandb_access import under_agent
     from musicrec.training.given import Given, as_finished
 
-    check_values(cfg, "data", "embedding")
+    check_settings(cfg, "data", "embedding")
     finished = as_finished(cfg)
     cfg = finished or _with_recommender(cfg)
     source: DataSource = make(cfg.data, "data")
@@ -103,7 +104,7 @@ def _with_recommender(cfg: DictConfig) -> DictConfig:
     _import_lightning()
     from musicrec.config import without_unread_embedding
 
-    check_values(cfg, "recommender")
+    check_settings(cfg, "extract", "recommender")
     return without_unread_embedding(cfg)
 
 
@@ -146,7 +147,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.tracking.wandb_runs import start_run
     from musicrec.tracking.wandb_summary import log_comparison
 
-    check_values(cfg)
+    check_settings(cfg)
     workspace = _workspace(cfg)
     if cfg.inspect.embeddings:
         from musicrec import inspections

@@ -161,3 +161,28 @@ def test_completion_knows_stages_and_options(
     assert found["musicrec train embedding.na"] == ["embedding.name="]
     assert console("-sc", "install=bash") == 0
     assert capsys.readouterr().out.rstrip().endswith("hydra_bash_completion musicrec")
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_ctrl_c_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], swallowed: bool
+) -> None:
+    def main() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if swallowed:  # as Lightning does
+                sys.exit(1)
+            raise
+
+    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1"])
+    with pytest.raises(SystemExit) as left:
+        cli.start(main)
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "\nmusicrec: interrupted; run the same command again to resume\n"
+
+
+def test_other_exits_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1"])
+    with pytest.raises(SystemExit, match="musicrec train: no"):
+        cli.start(lambda: sys.exit("musicrec train: no"))

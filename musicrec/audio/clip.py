@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from musicrec.errors import MusicrecError, demand
+from annotated_types import Ge, Le
+
+from musicrec.errors import MusicrecError
+from musicrec.values import Seconds, check_fields
 
 
 @dataclass(frozen=True)
@@ -20,13 +24,11 @@ class Clip:
         MusicrecError: a value that makes no sense; names the configuration key.
     """
 
-    max_seconds: float | None = None
+    max_seconds: Seconds | None = None
     pad: bool = False
-    sample_rate: int | None = None
+    sample_rate: Annotated[int, Ge(1), Le(10_000_000)] | None = None
 
     def __post_init__(self) -> None:
-        seconds, rate = self.max_seconds, self.sample_rate
-        demand("embedding.max_seconds", seconds, seconds is None or seconds > 0, "above 0, or null for the whole track")
-        if self.pad and seconds is None:
+        check_fields(self, "embedding")
+        if self.pad and self.max_seconds is None:
             raise MusicrecError("embedding.pad=true needs embedding.max_seconds, the length to pad to")
-        demand("embedding.sample_rate", rate, rate is None or rate > 0, "above 0, or null for the model's own")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from musicrec.columns import TRACK, USER
 from musicrec.data.splits.dates import Period, log_range
 from musicrec.errors import MusicrecError, demand
+from musicrec.values import Whole, check_fields
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,17 +37,14 @@ class Filters:
         MusicrecError: for a number that cannot be.
     """
 
-    min_user_plays: int = 0
-    min_track_plays: int = 0
+    min_user_plays: Whole = 0
+    min_track_plays: Whole = 0
     item_sample: float | None = None
 
     def __post_init__(self) -> None:
-        for key, value in (("min_user_plays", self.min_user_plays), ("min_track_plays", self.min_track_plays)):
-            is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            demand(f"data.{key}", value, is_count, "a whole number (0 = no filter)")
+        check_fields(self, "data")
         sample = self.item_sample
-        is_number = isinstance(sample, int | float) and not isinstance(sample, bool)
-        valid = sample is None or (is_number and (0 < sample < 1 or (sample >= 1 and sample == int(sample))))
+        valid = sample is None or 0 < sample < 1 or (sample >= 1 and sample == int(sample))
         demand("data.item_sample", sample, valid, "a number of tracks, a fraction of them between 0 and 1, or null")
 
     def apply(self, connection: duckdb.DuckDBPyConnection, period: Period) -> None:

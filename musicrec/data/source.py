@@ -12,6 +12,7 @@ from musicrec.data.log.conditions import Condition
 from musicrec.data.log.formats import LogSettings
 from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
+from musicrec.values import FileName, Memory
 from musicrec.workspace import Workspace
 
 
@@ -53,7 +54,7 @@ class DataSource:
 
     def __init__(
         self,
-        name: str,
+        name: FileName,
         audio_dir: str | Path | None = None,
         plays: str | Path | Sequence[str | Path] | None = None,
         *,
@@ -62,7 +63,7 @@ class DataSource:
         filters: Filters = Filters(),
         side_files: SideFiles = SideFiles(),
         make_missing: bool = False,
-        memory_limit: str = "4GB",
+        memory_limit: Memory = "4GB",
     ):
         """Stores the settings.
 

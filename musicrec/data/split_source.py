@@ -10,6 +10,7 @@ from musicrec.data.log.formats import LogSettings
 from musicrec.data.source import DataSource, LogPart, SideFiles, as_paths
 from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError
+from musicrec.values import FileName, Memory
 from musicrec.workspace import Workspace
 
 
@@ -33,7 +34,7 @@ class SplitFilesSource(DataSource):
 
     def __init__(
         self,
-        name: str,
+        name: FileName,
         train: str | Path | Sequence[str | Path] | None = None,
         val: str | Path | Sequence[str | Path] | None = None,
         test: str | Path | Sequence[str | Path] | None = None,
@@ -45,7 +46,7 @@ class SplitFilesSource(DataSource):
         audio_dir: str | Path | None = None,
         side_files: SideFiles = SideFiles(),
         make_missing: bool = False,
-        memory_limit: str = "4GB",
+        memory_limit: Memory = "4GB",
     ):
         super().__init__(
             name,

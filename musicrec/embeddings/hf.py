@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from musicrec.audio.clip import Clip
@@ -18,7 +19,7 @@ from musicrec.embeddings.checkpoints.published import PublishedWeights
 from musicrec.embeddings.networks.transformers_encoder import TransformersEncoder, encoder_of
 from musicrec.embeddings.pretrained.base import Built, Pretrained
 from musicrec.embeddings.pretrained.layer import Layer
-from musicrec.errors import MusicrecError, demand
+from musicrec.errors import MusicrecError
 
 _LICENCE = "that of the repository"
 # Windows that the network is given at once.
@@ -43,7 +44,7 @@ class HuggingFace(Pretrained):
         hub: str = "openai/whisper-base",
         revision: str = "main",
         checkpoint: str | None = None,
-        window_seconds: float = 30.0,
+        window_seconds: Annotated[float, Ge(0.5), Le(86_400)] = 30.0,
         max_seconds: float | None = None,
         pad: bool = False,
         layer: int | str | None = None,
@@ -65,7 +66,6 @@ class HuggingFace(Pretrained):
             layer_pooling: what "all" becomes: "concat" or "mean".
             sample_rate: Hz; None = the model's own, and no other is allowed.
         """
-        demand("embedding.window_seconds", window_seconds, window_seconds >= 0.5, "0.5 or more")
         weights = PublishedWeights(hub, revision, checkpoint, transformers_model.FILES, _LICENCE)
         super().__init__(name, weights, Clip(max_seconds, pad, sample_rate), Layer(layer, layer_pooling))
         self.window_seconds = window_seconds

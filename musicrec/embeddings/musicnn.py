@@ -22,6 +22,7 @@ from musicrec.audio.clip import Clip
 from musicrec.embeddings.base import AudioEmbedding, one_of
 from musicrec.embeddings.checkpoints import convert_musicnn
 from musicrec.errors import MusicrecError
+from musicrec.values import Seconds
 
 if TYPE_CHECKING:
     from musicrec.embeddings.networks.musicnn import MusicNNModel
@@ -49,8 +50,8 @@ class MusicNN(AudioEmbedding):
         checkpoint: str | None = None,
         patches: str = "all",
         pad_mode: str = "constant",
-        patch_seconds: float = 3.0,
-        hop_seconds: float | None = None,
+        patch_seconds: Seconds = 3.0,
+        hop_seconds: Seconds | None = None,
         layer: str | None = None,
         max_seconds: float | None = None,
         pad: bool = False,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from musicrec.embeddings.base import Embedding
-from musicrec.errors import demand
+from musicrec.values import Seed, Size
 from musicrec.workspace import TrackIndex, Workspace
 
 
@@ -20,8 +20,8 @@ class Random(Embedding):
     def __init__(
         self,
         name: str = "random",
-        dim: int = 128,
-        seed: int = 0,
+        dim: Size = 128,
+        seed: Seed = 0,
         trainable: bool = False,
         checkpoint: str | None = None,
         max_seconds: float | None = None,
@@ -43,7 +43,6 @@ class Random(Embedding):
             sample_rate: ignored.
         """
         super().__init__(name, trainable)
-        demand("embedding.dim", dim, dim >= 1, "at least 1")
         self.dim = dim
         self.seed = seed
 

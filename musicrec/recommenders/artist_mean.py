@@ -8,8 +8,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.histories import mean_of_items, normalised
+from musicrec.recommenders.retrieval.search import SearchName
+from musicrec.values import Size
 
 # Tracks of train whose audio is nearest that stand in for the artist of a cold track without one.
 _NEIGHBOURS = 10
@@ -36,9 +38,8 @@ class ArtistMean(VectorRecommender):
     items: torch.Tensor
     cold_items: torch.Tensor
 
-    def __init__(self, inputs: Inputs, *, factors: int = 64, search: str = "auto"):
+    def __init__(self, inputs: Inputs, *, factors: Size = 64, search: SearchName = "auto"):
         super().__init__(inputs, search=search)
-        check("factors", factors, factors >= 1, "1 or more")
         space = self._space(factors)
         self.register_buffer("items", torch.from_numpy(space), persistent=False)
         self.register_buffer("cold_items", torch.from_numpy(self._cold(space)), persistent=False)

@@ -17,7 +17,7 @@ from torch import nn
 from musicrec.data.interactions import Interactions, Pool
 from musicrec.errors import MusicrecError, demand
 from musicrec.recommenders.inputs import Inputs, Training
-from musicrec.recommenders.retrieval.search import SEARCHES
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.retrieval.top_k import ScoreTopK, Seen, TopK, VectorTopK
 
 __all__ = ["Inputs", "Recommender", "ScoreRecommender", "Training", "VectorRecommender", "check"]
@@ -214,9 +214,8 @@ class VectorRecommender(Recommender):
         search: how lists are found, see `musicrec.recommenders.retrieval.search.searcher`.
     """
 
-    def __init__(self, inputs: Inputs, *, search: str = "auto"):
+    def __init__(self, inputs: Inputs, *, search: SearchName = "auto"):
         super().__init__(inputs)
-        check("search", search, search in SEARCHES, ", ".join(SEARCHES))
         self.search = search
 
     @abstractmethod

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedSource, Sequences
-from musicrec.recommenders.base import Inputs, check
+from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.networks.adapter import AudioSettings
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import SequenceRecommender
+from musicrec.values import Count
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +61,11 @@ class BERT4Rec(SequenceRecommender):
         sequences: SequenceSettings = SequenceSettings(),
         items: ItemSettings = ItemSettings(),
         audio: AudioSettings = AudioSettings(),
-        mlm_probability: float = 0.2,
-        batch_size: int = 128,
-        softmax: str = "full",
-        softmax_samples: int = 4096,
-        search: str = "auto",
+        mlm_probability: Annotated[float, Gt(0), Le(1)] = 0.2,
+        batch_size: Count = 128,
+        softmax: Literal["full", "sampled"] = "full",
+        softmax_samples: Count = 4096,
+        search: SearchName = "auto",
     ):
         super().__init__(
             inputs,
@@ -74,9 +78,6 @@ class BERT4Rec(SequenceRecommender):
             samples=softmax_samples,
             search=search,
         )
-        check("mlm_probability", mlm_probability, 0 < mlm_probability <= 1, "above 0 and at most 1")
-        check("softmax", softmax, softmax in ("full", "sampled"), "full or sampled")
-        check("softmax_samples", softmax_samples, softmax_samples >= 1, "1 or more")
         self.mlm_probability = mlm_probability
 
     def train_source(self) -> BatchSource:

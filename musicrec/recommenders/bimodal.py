@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import nn
 
 from musicrec.data.batches.base import BatchKey, BatchSource
 from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.elsa import ELSA
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, mean_of_items
 from musicrec.recommenders.inputs import Training
 from musicrec.recommenders.networks.adapter import standardised
-from musicrec.recommenders.networks.contrastive import LOSSES, contrastive
+from musicrec.recommenders.networks.contrastive import contrastive
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.values import Dropout, Positive, Size
 
 log = logging.getLogger(__name__)
 
@@ -71,25 +73,19 @@ class Bimodal(VectorRecommender, TrainedRecommender):
         self,
         inputs: Inputs,
         *,
-        output: str = "content",
-        loss: str = "adcl",
-        temperature: float = 0.1,
+        output: Literal["content", "collaborative", "average"] = "content",
+        loss: Literal["adcl", "dcl", "infonce"] = "adcl",
+        temperature: Positive = 0.1,
         symmetric: bool = True,
-        hidden_dim: int = 768,
-        dropout: float = 0.0,
+        hidden_dim: Size = 768,
+        dropout: Dropout = 0.0,
         standardise: bool = True,
         normalise_outputs: bool = True,
         elsa: Mapping[str, Any] | None = None,
-        batch_size: int = 10_000,
-        search: str = "auto",
+        batch_size: Annotated[int, Ge(2), Le(1_000_000_000)] = 10_000,
+        search: SearchName = "auto",
     ):
         super().__init__(inputs, search=search)
-        check("output", output, output in OUTPUTS, ", ".join(OUTPUTS))
-        check("loss", loss, loss in LOSSES, ", ".join(LOSSES))
-        check("temperature", temperature, 0 < temperature < math.inf, "a positive number")
-        check("hidden_dim", hidden_dim, hidden_dim >= 1, "1 or more")
-        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
-        check("batch_size", batch_size, batch_size >= 2, "2 or more: the other tracks of a batch are the negatives")
         # One comparison table per output, so that one run does not hide another.
         self.table, self.title = f"{type(self).table}_{output}", f"{type(self).title} {output}"  # type: ignore[misc]
         self.output = output

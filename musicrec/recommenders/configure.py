@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from musicrec.errors import demand
-from musicrec.options import construct
+from musicrec.options import construct, gathered
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
+from musicrec.values import Count, FileName, Positive, Text, Whole, checked
 
 # Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
 # conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`; `monitor` is that of
@@ -22,6 +22,16 @@ from musicrec.recommenders.inputs import Inputs, Training
 POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience", "monitor")
 # The key that becomes `Inputs.cold_in_training`.
 COLD_IN_TRAINING = "cold_in_training"
+# What the keys that others read may be.
+_KINDS = {
+    COLD_IN_TRAINING: bool,
+    "name": FileName,
+    "lr": Positive,
+    "max_epochs": Count,
+    "patience": Whole,
+    "lr_patience": Whole,
+    "monitor": Text,
+}
 
 
 def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
@@ -37,11 +47,35 @@ def make_recommender(node: DictConfig, inputs: Inputs) -> Recommender:
     given = OmegaConf.to_container(node, resolve=True)
     assert isinstance(given, dict)
     kind: type[Recommender] = get_class(node._target_)
-    if given.pop(COLD_IN_TRAINING, False):
+    settings = {str(key): value for key, value in given.items()}
+    if checked(f"recommender.{COLD_IN_TRAINING}", settings.get(COLD_IN_TRAINING, False), bool):
         inputs = replace(inputs, cold_in_training=True)
+    own, others = _model_settings(settings, kind)
+    return construct(kind, own, "recommender", {"inputs": inputs}, others)
+
+
+def check_model(settings: Mapping[str, Any], kind: type[Recommender]) -> None:
+    """Refuses what the keys of the group `recommender` cannot be, before there is anything to make one from.
+
+    Args:
+        settings: the group `recommender`.
+        kind: its class.
+
+    Raises:
+        MusicrecError: names key, value and what is allowed.
+    """
+    own, others = _model_settings(settings, kind)
+    for key in others:
+        if key in settings:
+            checked(f"recommender.{key}", settings[key], _KINDS[key])
+    gathered(kind, own, "recommender", ("inputs",), others)
+
+
+def _model_settings(settings: Mapping[str, Any], kind: type[Recommender]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the settings of a recommender's constructor, and the keys of the group that others read."""
     policy = POLICY if getattr(kind, "trainable", False) else POLICY[:1]
-    arguments = {str(key): value for key, value in given.items() if key not in (*policy, "_target_", "_partial_")}
-    return construct(kind, arguments, "recommender", {"inputs": inputs}, (COLD_IN_TRAINING, *policy))
+    others = (COLD_IN_TRAINING, *policy)
+    return {key: value for key, value in settings.items() if key not in (*others, "_target_", "_partial_")}, others
 
 
 def files_read(node: DictConfig) -> dict[str, Path]:
@@ -58,8 +92,6 @@ def training_settings(cfg: DictConfig) -> Training:
     Raises:
         MusicrecError: if the learning rate is not positive.
     """
-    rate: Any = cfg.optimizer.get("lr", 1.0)
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    demand("recommender.lr", rate, number and 0 < rate < math.inf, "a positive number")
+    checked("recommender.lr", cfg.optimizer.get("lr", 1.0), Positive)
     scheduler = instantiate(cfg.scheduler) or None  # scheduler=none is an empty group
     return Training(instantiate(cfg.optimizer), scheduler, str(cfg.monitor))

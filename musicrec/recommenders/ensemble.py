@@ -16,6 +16,7 @@ from musicrec.columns import ITEM, RANK, SPLIT, USER
 from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
 from musicrec.recommenders.base import Inputs, ScoreRecommender, check
+from musicrec.values import NotNegative
 
 
 class Ensemble(ScoreRecommender):
@@ -35,9 +36,10 @@ class Ensemble(ScoreRecommender):
     title = "Ensemble"
     needs = "nothing"
 
-    def __init__(self, inputs: Inputs, *, runs: Sequence[str] = (), folder: str = "preds", constant: float = 60.0):
+    def __init__(
+        self, inputs: Inputs, *, runs: Sequence[str] = (), folder: str = "preds", constant: NotNegative = 60.0
+    ):
         super().__init__(inputs)
-        check("constant", constant, constant >= 0, "0 or more")
         names = [] if isinstance(runs, str) else [str(run) for run in runs]
         check("runs", runs, len(names) >= 2 and len(set(names)) == len(names), "a list of two or more different runs")
         self.constant = constant

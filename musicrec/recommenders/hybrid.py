@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import Sequences
 from musicrec.data.batches.sets import SetBatch, SetSource, sets_of
 from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, item_sequences
 from musicrec.recommenders.networks.adapter import AudioSettings, standardised
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.values import Count, Dropout, Size
 
 log = logging.getLogger(__name__)
 
@@ -57,20 +60,16 @@ class Hybrid(VectorRecommender, TrainedRecommender):
         self,
         inputs: Inputs,
         *,
-        hidden_dim: int = 768,
+        hidden_dim: Size = 768,
         audio: AudioSettings = AudioSettings("mlp"),
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
         standardise: bool = True,
         cold_columns: bool = False,
-        validate: str = "history",
-        batch_size: int = 128,
-        search: str = "auto",
+        validate: Literal["history", "held_out"] = "history",
+        batch_size: Count = 128,
+        search: SearchName = "auto",
     ):
         super().__init__(inputs, search=search)
-        check("hidden_dim", hidden_dim, hidden_dim >= 1, "1 or more")
-        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
-        check("validate", validate, validate in ("history", "held_out"), "history or held_out")
-        check("batch_size", batch_size, batch_size >= 1, "1 or more")
         self.batch_size = batch_size
         self.validate = validate
         played = Played.of(inputs.data.train, self.item_index)

@@ -8,6 +8,7 @@ import torch
 from musicrec.data.interactions import Interactions
 from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.histories import mean_of_items, normalised
+from musicrec.recommenders.retrieval.search import SearchName
 
 
 class KNN(VectorRecommender):
@@ -27,7 +28,7 @@ class KNN(VectorRecommender):
     cold_items: torch.Tensor
     cold_obstacle = None
 
-    def __init__(self, inputs: Inputs, *, search: str = "auto"):
+    def __init__(self, inputs: Inputs, *, search: SearchName = "auto"):
         super().__init__(inputs, search=search)
         self.register_buffer("items", torch.from_numpy(normalised(self.embeddings)), persistent=False)
         assert self.cold_vectors is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,10 +11,12 @@ import torch.nn.functional as F
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, NextItemsSource
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Inputs, check
+from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.networks.adapter import AudioSettings
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.sequential import SequenceRecommender
+from musicrec.values import Count
 
 
 class SASRec(SequenceRecommender):
@@ -56,10 +60,10 @@ class SASRec(SequenceRecommender):
         sequences: SequenceSettings = SequenceSettings(window="random"),
         items: ItemSettings = ItemSettings(),
         audio: AudioSettings = AudioSettings(),
-        batch_size: int = 128,
-        loss: str = "full",
-        samples: int = 4096,
-        search: str = "auto",
+        batch_size: Count = 128,
+        loss: Literal["full", "sampled", "binary"] = "full",
+        samples: Count = 4096,
+        search: SearchName = "auto",
     ):
         super().__init__(
             inputs,
@@ -72,8 +76,6 @@ class SASRec(SequenceRecommender):
             samples=samples,
             search=search,
         )
-        check("loss", loss, loss in ("full", "sampled", "binary"), "full, sampled or binary")
-        check("samples", samples, samples >= 1, "1 or more")
         self.binary = loss == "binary"
 
     def train_source(self) -> BatchSource:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from musicrec.recommenders.base import check
+from musicrec.values import Count, Dropout, Size, check_fields
 
 
 @dataclass(frozen=True)
@@ -22,20 +26,18 @@ class TransformerSettings:
         init: initial weights of the layers: `bert`, with std 0.02 at any size (the released code), or `xavier`.
     """
 
-    hidden_size: int | str = 256
-    num_hidden_layers: int = 2
-    num_attention_heads: int = 2
-    intermediate_size: int = 256
-    dropout: float = 0.1
-    norm: str = "post"
-    init: str = "bert"
+    hidden_size: Size | Literal["same"] = 256
+    num_hidden_layers: Annotated[int, Ge(1), Le(1000)] = 2
+    num_attention_heads: Size = 2
+    intermediate_size: Size = 256
+    dropout: Dropout = 0.1
+    norm: Literal["post", "pre"] = "post"
+    init: Literal["bert", "xavier"] = "bert"
 
     def __post_init__(self) -> None:
-        check("num_hidden_layers", self.num_hidden_layers, self.num_hidden_layers >= 1, "1 or more")
-        check("intermediate_size", self.intermediate_size, self.intermediate_size >= 1, "1 or more")
-        check("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
-        check("norm", self.norm, self.norm in ("post", "pre"), "post or pre")
-        check("init", self.init, self.init in ("bert", "xavier"), "bert or xavier")
+        check_fields(self, "recommender")
+        if self.hidden_size != "same":
+            self.size(None)
 
     def size(self, dim: int | None) -> int:
         """Returns the hidden size.
@@ -48,10 +50,10 @@ class TransformerSettings:
         """
         size = dim if self.hidden_size == "same" else self.hidden_size
         allowed = "a positive number" + ("" if dim is None else " or same")
-        check("hidden_size", self.hidden_size, isinstance(size, int) and size >= 1, allowed)
+        check("hidden_size", self.hidden_size, isinstance(size, int), allowed)
         assert isinstance(size, int)
         heads = self.num_attention_heads
-        check("num_attention_heads", heads, heads >= 1 and size % heads == 0, f"a divisor of the hidden size {size}")
+        check("num_attention_heads", heads, size % heads == 0, f"a divisor of the hidden size {size}")
         return size
 
 
@@ -65,13 +67,12 @@ class SequenceSettings:
         predict_len: length of the input for prediction, with the mask if there is one; None = max_seq_len.
     """
 
-    max_seq_len: int = 200
-    window: str = "last"
-    predict_len: int | None = None
+    max_seq_len: Annotated[int, Ge(2), Le(1_000_000)] = 200
+    window: Literal["last", "random"] = "last"
+    predict_len: Count | None = None
 
     def __post_init__(self) -> None:
-        check("max_seq_len", self.max_seq_len, self.max_seq_len >= 2, "2 or more")
-        check("window", self.window, self.window in ("last", "random"), "last or random")
+        check_fields(self, "recommender")
         allowed = f"between 2 and max_seq_len = {self.max_seq_len}"
         check("predict_len", self.predict_len, 2 <= self.longest <= self.max_seq_len, allowed)
 
@@ -90,8 +91,8 @@ class ItemSettings:
         item_freeze: keep the item vectors as they are.
     """
 
-    head: str = "linear"
+    head: Literal["linear", "tied"] = "linear"
     item_freeze: bool = True
 
     def __post_init__(self) -> None:
-        check("head", self.head, self.head in ("linear", "tied"), "linear or tied")
+        check_fields(self, "recommender")

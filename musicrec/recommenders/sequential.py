@@ -15,13 +15,14 @@ from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import MaskedBatch, NextSource, Sequences, asked
 from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, item_sequences
 from musicrec.recommenders.networks.adapter import AudioSettings
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.softmax import cross_entropy, sampled_cross_entropy
 from musicrec.recommenders.networks.transformer import INIT_STD, SequenceTransformer
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.recommenders.trained import TrainedRecommender
 
@@ -68,10 +69,9 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
         batch_size: int,
         sampled: bool,
         samples: int,
-        search: str,
+        search: SearchName,
     ):
         super().__init__(inputs, search=search)
-        check("batch_size", batch_size, batch_size >= 1, "1 or more")
         self.max_seq_len = sequences.max_seq_len
         self.window = sequences.window
         self.predict_len = sequences.longest

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 
 from musicrec.columns import COUNT, TRACK
@@ -21,7 +21,9 @@ from musicrec.recommenders.histories import held_out, mean_of_items
 from musicrec.recommenders.networks.adapter import AudioSettings
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
 from musicrec.recommenders.networks.shallow import ShallowNet
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.values import Count, NotNegative
 
 log = logging.getLogger(__name__)
 
@@ -61,34 +63,26 @@ class Shallow(VectorRecommender, TrainedRecommender):
         self,
         inputs: Inputs,
         *,
-        neg_samples: int = 20,
-        hidden_dim: int | str = 128,
+        neg_samples: Annotated[int, Ge(1), Le(1_000_000)] = 20,
+        hidden_dim: Annotated[int, Ge(0), Le(1_000_000)] | Literal["same"] = 128,
         audio: AudioSettings = AudioSettings(),
         use_confidence: bool = False,
-        l2: float = 0.0,
-        l2_on: str = "all",
-        margin: float = 0.2,
-        sample: str = "item",
+        l2: NotNegative = 0.0,
+        l2_on: Literal["all", "batch"] = "all",
+        margin: NotNegative = 0.2,
+        sample: Literal["item", "user"] = "item",
         exclude_positives: bool = True,
         item_freeze: bool = True,
         user_freeze: bool = False,
         user_init: bool | Literal["auto"] = True,
-        batch_size: int = 10_000,
-        search: str = "auto",
+        batch_size: Count = 10_000,
+        search: SearchName = "auto",
     ):
         super().__init__(inputs, search=search)
-        check("neg_samples", neg_samples, neg_samples >= 1, "1 or more")
         dim = self.embeddings.shape[1]
         size = dim if hidden_dim == "same" else hidden_dim
-        check("hidden_dim", hidden_dim, isinstance(size, int) and size >= 0, "0, a positive number or same")
         allowed = "linear or whiten with hidden_dim=0, which has no projection"
         check("adapter", audio.adapter, size != 0 or audio.adapter != "mlp", allowed)
-        check("l2", l2, l2 >= 0, "0 or more")
-        check("margin", margin, 0 <= margin < math.inf, "0 or more")
-        check("l2_on", l2_on, l2_on in ("all", "batch"), "all or batch")
-        check("sample", sample, sample in ("item", "user"), "item or user")
-        check("user_init", user_init, user_init in (True, False, "auto"), "true, false or auto")
-        check("batch_size", batch_size, batch_size >= 1, "1 or more")
         self.neg_samples = neg_samples
         self.use_confidence = use_confidence
         self.l2 = l2

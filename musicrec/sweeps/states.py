@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,9 @@ def _state(
     if not record:
         return state if sweep_alive else _with(state, "lost", "never started")
     pid = record.get("pid")
-    if record.get("machine") == machine() and type(pid) is int and not is_running(pid, str(record.get("since", ""))):
+    here = pid if record.get("machine") == machine() and isinstance(pid, int) else None
+    ending = here == os.getpid() and not sweep_alive  # this process, which reports what it leaves
+    if here is not None and (ending or not is_running(here, str(record.get("since", "")))):
         return _with(state, "lost", "did not end; run the same command again to resume it")
     return _with(state, "running")
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from musicrec.config import check_values, config_dir, option, without_unread_embedding
+from musicrec.config import config_dir, option, without_unread_embedding
 from musicrec.errors import MusicrecError, demand
-from musicrec.recommenders.configure import make_recommender, training_settings
+from musicrec.recommenders.configure import check_model, make_recommender, training_settings
 from musicrec.recommenders.inputs import VAL_LOSS, Inputs
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.training.checkpoints import damage, load_weights
@@ -48,7 +48,7 @@ def companion_config(cfg: DictConfig) -> DictConfig | None:
     given = OmegaConf.to_container(cfg.recommender, resolve=True).get(name) or {}  # type: ignore[union-attr]
     known = ", ".join(key for key in defaults if not key.startswith("_") and key != "name")
     demand(f"recommender.{name}", given, isinstance(given, dict), f"a group of {known}")
-    if unknown := sorted(map(str, given.keys() - defaults.keys())):
+    if unknown := sorted(str(key) for key in given if key not in defaults or str(key).startswith("_")):
         raise MusicrecError(f"recommender.{name}.{unknown[0]} is unknown; recommender.{name} takes {known}")
     wanted = cfg.copy()
     OmegaConf.set_struct(wanted, False)
@@ -58,7 +58,8 @@ def companion_config(cfg: DictConfig) -> DictConfig | None:
     wanted.trainer.max_epochs = wanted.recommender.max_epochs
     wanted.monitor, wanted.run_name, wanted.overwrite = VAL_LOSS, None, False
     with _named(name):
-        check_values(wanted, "recommender")
+        settings: Any = OmegaConf.to_container(wanted.recommender, resolve=True)
+        check_model(settings, get_class(wanted.recommender._target_))
     wanted = without_unread_embedding(wanted)
     wanted.run_name = run_name(wanted)
     return wanted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from omegaconf import OmegaConf
 from musicrec.config import option, without_unread_embedding
 from musicrec.data.splits.settings import WINDOWED
 from musicrec.embeddings.tables.vector_options import VectorOptions, names
-from musicrec.errors import demand
+from musicrec.values import FileName, checked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,7 +43,6 @@ _OF_WINDOWS = {"val_window", "test_window", "gap"}
 # Callbacks that watch and save without changing what is computed.
 _WATCHING = {"last_checkpoint", "preemption", "learning_rate", "progress"}
 NO_EMBEDDING = "none"  # conf/embedding/none.yaml
-_LONGEST_GIVEN = 180  # bytes of a given name, to which files add e.g. `_cold_test.pqt`
 _LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 
 
@@ -94,9 +92,9 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None, *, read: boo
         MusicrecError: if `run_name`, or the name of the recommender or embedding, cannot be that of a file.
     """
     for key in ("recommender", "embedding"):
-        _check_name(f"{key}.name", str(cfg[key].name))
+        checked(f"{key}.name", str(cfg[key].name), FileName)
     if cfg.run_name is not None:
-        return _check_name("run_name", str(cfg.run_name))
+        return str(checked("run_name", str(cfg.run_name), FileName))
     cfg = cfg if read else without_unread_embedding(cfg)
     chosen = settings(cfg, read=True) if chosen is None else chosen
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -115,15 +113,6 @@ def run_name(cfg: DictConfig, chosen: dict[str, Any] | None = None, *, read: boo
     if epochs != chosen["recommender"].get("max_epochs", 0):
         parts.append(f"epochs-{epochs}")
     return f"{'_'.join(parts)[:_LONGEST]}_s{cfg.seed}_{digest}"
-
-
-def _check_name(key: str, name: str) -> str:
-    """Returns a name that files can have; MusicrecError for another one."""
-    valid = name.isprintable() and not set(name) & set("/\\") and name[:1] not in ("", ".", "-", " ")
-    valid = valid and name == name.strip() and len(os.fsencode(name)) <= _LONGEST_GIVEN
-    allowed = f"a file name of at most {_LONGEST_GIVEN} bytes that has no slash and begins with no dot, dash or blank"
-    demand(key, name if len(name) < _LONGEST_GIVEN else f"{name[:40]}…", valid, allowed)
-    return name
 
 
 def _changed_callbacks(cfg: DictConfig) -> dict[str, Any]:

@@ -14,9 +14,15 @@ from tests.embeddings.extraction.toy import Toy
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_seconds": 0}, "embedding.max_seconds=0 is invalid; must be above 0, or null for the whole track"),
+        (
+            {"max_seconds": 0},
+            "embedding.max_seconds=0 is invalid; must be a finite number above 0 and at most 86,400 or null",
+        ),
         ({"pad": True}, "embedding.pad=true needs embedding.max_seconds, the length to pad to"),
-        ({"sample_rate": -1}, "embedding.sample_rate=-1 is invalid; must be above 0, or null for the model's own"),
+        (
+            {"sample_rate": -1},
+            "embedding.sample_rate=-1 is invalid; must be a whole number from 1 to 10,000,000 or null",
+        ),
     ],
 )
 def test_values_that_make_no_sense(options: dict[str, Any], message: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from musicrec.audio.decode import AudioError
 from musicrec.embeddings.hf import HuggingFace
 from musicrec.errors import MusicrecError
+from musicrec.options import construct
 from tests.embeddings.golden_cases import distance
 
 SIZES: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
@@ -323,5 +324,5 @@ def test_settings_are_the_same_before_and_after_loading(save: Callable[[str], tu
     model.load()
     assert model.settings() == before
     assert model.sample_rate == 24_000
-    with pytest.raises(MusicrecError, match=r"embedding\.window_seconds=0 is invalid; must be 0\.5 or more"):
-        HuggingFace(window_seconds=0)
+    with pytest.raises(MusicrecError, match=r"embedding\.window_seconds=0 is invalid; .* number from 0\.5"):
+        construct(HuggingFace, {"window_seconds": 0}, "embedding")

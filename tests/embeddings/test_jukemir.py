@@ -244,7 +244,7 @@ def test_same_vectors_from_files(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"layer": 73}, "embedding.layer=73 is invalid; must be null or 1 to 72"),
-        ({"max_seconds": -1}, "embedding.max_seconds=-1 is invalid; must be above 0"),
+        ({"max_seconds": -1}, "embedding.max_seconds=-1 is invalid; must be a finite number above 0"),
         ({"max_seconds": None, "pad": True}, "embedding.pad=true needs embedding.max_seconds"),
     ],
 )

@@ -202,7 +202,7 @@ def test_shipped_weights_are_the_published_ones() -> None:
         ({"pad_mode": "edge"}, "embedding.pad_mode=edge is invalid; must be constant or reflect"),
         ({"layer": "cnn9"}, "embedding.layer=cnn9 is invalid; must be penultimate or mean_pool"),
         ({"sample_rate": 22050}, "embedding.sample_rate=22050 is invalid; must be 16000"),
-        ({"max_seconds": 0}, "embedding.max_seconds=0 is invalid; must be above 0"),
+        ({"max_seconds": 0}, "embedding.max_seconds=0 is invalid; must be a finite number above 0"),
         ({"pad": True}, "embedding.pad=true needs embedding.max_seconds"),
         ({"name": "a/b"}, "embedding.name='a/b' must be a plain file name"),
     ],

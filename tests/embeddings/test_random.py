@@ -7,6 +7,7 @@ import pytest
 
 from musicrec.embeddings.random import Random
 from musicrec.errors import MusicrecError
+from musicrec.options import construct
 from musicrec.workspace import TrackIndex, Workspace
 
 
@@ -33,5 +34,5 @@ def test_settings_and_options() -> None:
     assert Random(dim=3, seed=2, max_seconds=30, layer=4).settings() == {"model": "Random", "dim": 3, "seed": 2}
     assert Random(trainable=True).trainable
     assert not Random().needs_audio
-    with pytest.raises(MusicrecError, match="embedding.dim=0 is invalid; must be at least 1"):
-        Random(dim=0)
+    with pytest.raises(MusicrecError, match="embedding.dim=0 is invalid; must be a whole number from 1"):
+        construct(Random, {"dim": 0}, "embedding")

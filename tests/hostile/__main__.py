@@ -1,4 +1,4 @@
-"""Runs the hostile trials: python -m tests.hostile [files|bombs|kills|disks …] [--count N] [--seed N]."""
+"""Runs the hostile trials: python -m tests.hostile [files|bombs|kills|disks|values …] [--count N] [--seed N]."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hostile import bombs, damaged_files, disks, kills
+from tests.hostile import bombs, damaged_files, disks, kills, values
 from tests.hostile.trial import Count, report
 
 TRIALS: dict[str, Callable[[Path, int, int], Count]] = {
@@ -16,6 +16,7 @@ TRIALS: dict[str, Callable[[Path, int, int], Count]] = {
     "bombs": bombs.trial,
     "kills": kills.trial,
     "disks": disks.trial,
+    "values": values.trial,
 }
 
 

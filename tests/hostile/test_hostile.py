@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.hostile import bombs, damaged_files, disks, kills
+from tests.hostile import bombs, damaged_files, disks, kills, values
 
 
 @pytest.mark.slow
 def test_damaged_files(tmp_path: Path) -> None:
     counted = damaged_files.trial(tmp_path, 12, seed=7)
     assert (counted.tried, counted.dirty) == (12, [])
+
+
+@pytest.mark.slow
+def test_values(tmp_path: Path) -> None:
+    count = int(os.environ.get("MUSICREC_TRIAL_VALUES", "200"))
+    counted = values.trial(tmp_path, count, seed=7)
+    assert counted.tried > 0.9 * count and counted.dirty == []
 
 
 @pytest.mark.slow

@@ -415,12 +415,12 @@ def test_user_without_embedded_tracks(ten_rows: SplitData, plane: np.ndarray, fi
     ("options", "message"),
     [
         ({"num_attention_heads": 3}, "a divisor of the hidden size 256"),
-        ({"hidden_size": "big"}, "a positive number or same"),
+        ({"hidden_size": "big"}, "must be a whole number from 1 to 1,000,000 or same"),
         ({"head": "none"}, "linear or tied"),
         ({"norm": "none"}, "post or pre"),
         ({"mlm_probability": 0}, "above 0 and at most 1"),
         ({"predict_len": 201}, "between 2 and max_seq_len = 200"),
-        ({"max_seq_len": 1}, "2 or more"),
+        ({"max_seq_len": 1}, "a whole number from 2"),
         ({"dropout": 1.0}, "below 1"),
     ],
 )

@@ -16,6 +16,7 @@ import torch
 from musicrec.config import option
 from musicrec.data.interactions import SplitData
 from musicrec.errors import MusicrecError
+from musicrec.options import construct
 from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.baselines.elsa import ELSA
 from musicrec.recommenders.bimodal import ELSA_DEFAULTS, OUTPUTS, Bimodal
@@ -29,7 +30,7 @@ SMALL_ELSA = {"factors": 8, "max_epochs": 3, "batch_size": 16}
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_contract(tmp_path: Path, output: str) -> None:
+def test_contract(tmp_path: Path, output: Any) -> None:
     assert_recommender_contract(partial(Bimodal, hidden_dim=12, elsa=SMALL_ELSA, output=output), tmp_path)
 
 
@@ -61,7 +62,8 @@ def elsa(data: SplitData) -> ELSA:
 
 def given(data: SplitData, table: np.ndarray, **options: Any) -> Bimodal:
     """Returns a Bimodal beside an untrained ELSA."""
-    return Bimodal(Inputs(data, table, companion=elsa(data)), **{"hidden_dim": 5, **options}).eval()
+    inputs = Inputs(data, table, companion=elsa(data))
+    return construct(Bimodal, {"hidden_dim": 5, **options}, "recommender", {"inputs": inputs}).eval()
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -150,13 +152,13 @@ def sides(model: Bimodal) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": "audio"}, "recommender.output=audio is invalid; must be content, collaborative, average"),
-        ({"loss": "DCL"}, "recommender.loss=DCL is invalid; must be adcl, dcl, infonce"),
-        ({"temperature": 0}, "recommender.temperature=0 is invalid; must be a positive number"),
+        ({"output": "audio"}, "recommender.output=audio is invalid; must be content, collaborative or average"),
+        ({"loss": "DCL"}, "recommender.loss=DCL is invalid; must be adcl, dcl or infonce"),
+        ({"temperature": 0}, "recommender.temperature=0 is invalid; must be a finite number above 0"),
         ({"temperature": float("nan")}, "recommender.temperature=nan is invalid"),
-        ({"hidden_dim": 0}, "recommender.hidden_dim=0 is invalid; must be 1 or more"),
+        ({"hidden_dim": 0}, "recommender.hidden_dim=0 is invalid; must be a whole number from 1"),
         ({"dropout": 1}, "recommender.dropout=1 is invalid"),
-        ({"batch_size": 1}, "recommender.batch_size=1 is invalid; must be 2 or more"),
+        ({"batch_size": 1}, "recommender.batch_size=1 is invalid; must be a whole number from 2"),
     ],
 )
 def test_bad_values(ten_rows: SplitData, plane: np.ndarray, options: dict[str, Any], message: str) -> None:

@@ -133,7 +133,7 @@ def test_warm_up_rises_by_epoch_and_a_resumed_run_repeats_it(
 
 @pytest.mark.parametrize("rate", ["0", "-0.1"])
 def test_a_learning_rate_must_be_positive(compose: Callable[..., DictConfig], rate: str) -> None:
-    with pytest.raises(MusicrecError, match=rf"recommender\.lr={rate} is invalid; must be a positive number"):
+    with pytest.raises(MusicrecError, match=rf"recommender\.lr={rate} is invalid; must be a finite number above 0"):
         training_settings(compose("recommender=bert", f"recommender.lr={rate}"))
 
 

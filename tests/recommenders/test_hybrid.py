@@ -93,7 +93,7 @@ def test_it_learns_who_listens_to_what(fit: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_dim": 0}, "recommender.hidden_dim=0 is invalid; must be 1 or more"),
+        ({"hidden_dim": 0}, "recommender.hidden_dim=0 is invalid; must be a whole number from 1"),
         ({"dropout": 1.0}, "recommender.dropout=1.0 is invalid"),
         ({"validate": "train"}, "recommender.validate=train is invalid; must be history or held_out"),
         ({"batch_size": 0}, "recommender.batch_size=0 is invalid"),

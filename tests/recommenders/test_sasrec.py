@@ -208,7 +208,7 @@ def test_it_learns_an_order_that_is_certain(fit: Callable[..., Any]) -> None:
     ("options", "message"),
     [
         ({"loss": "bpr"}, "recommender.loss=bpr is invalid; must be full, sampled or binary"),
-        ({"samples": 0}, "recommender.samples=0 is invalid; must be 1 or more"),
+        ({"samples": 0}, "recommender.samples=0 is invalid; must be a whole number from 1"),
         ({"window": "first"}, "recommender.window=first is invalid; must be last or random"),
         ({"init": "he"}, "recommender.init=he is invalid; must be bert or xavier"),
         ({"hidden_size": "same"}, "recommender.hidden_size=same is invalid; must be a positive number"),

@@ -280,7 +280,7 @@ def test_user_without_embedded_tracks(ten_rows: SplitData, plane: np.ndarray, fi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_dim": "double"}, "hidden_dim=double is invalid; must be 0, a positive number or same"),
+        ({"hidden_dim": "double"}, "hidden_dim=double is invalid; must be a whole number from 0 to 1,000,000 or same"),
         ({"sample": "track"}, "must be item or user"),
         ({"l2_on": "some"}, "must be all or batch"),
         ({"neg_samples": 0}, "neg_samples=0 is invalid"),

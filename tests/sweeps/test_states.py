@@ -81,7 +81,9 @@ def test_without_squeue_jobs_live_as_long_as_their_processes(tmp_path: Path) -> 
     living = sweep(tmp_path, 4)
     assert [state.status for state in job_states(living, None)] == ["running", "lost", "running", "pending"]
     dead = replace(living, pid=2**22 + 1)
-    assert [state.status for state in job_states(dead, None)] == ["running", "lost", "running", "lost"]
+    assert [state.status for state in job_states(dead, None)] == ["lost", "lost", "running", "lost"]
+    # What the process of the sweep says of itself when it ends.
+    assert [state.status for state in job_states(living, None, may_start=False)] == ["lost", "lost", "running", "lost"]
     assert problems(job_states(dead, None))[-1] == "#3: 1 job never started"
 
 

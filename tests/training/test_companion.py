@@ -120,10 +120,10 @@ def test_the_recommender_chooses_its_monitor_unless_the_command_does(compose: Ca
     ("override", "message"),
     [
         ("+recommender.elsa.depth=3", "recommender.elsa.depth is unknown; recommender.elsa takes factors, batch_size"),
-        ("recommender.elsa=3", "recommender.elsa=3 is invalid; must be a group of factors, batch_size"),
-        ("recommender.elsa.factors=0", "recommender.elsa.factors=0 is invalid; must be 1 or more"),
-        ("recommender.elsa.shuffle=maybe", "recommender.elsa.shuffle='maybe' is invalid; must be true or false"),
-        ("recommender.elsa.lr=-1", "recommender.elsa.lr=-1 is invalid; must be a positive number"),
+        ("recommender.elsa=3", "recommender.elsa=3 is invalid; must be a mapping"),
+        ("recommender.elsa.factors=0", "recommender.elsa.factors=0 is invalid; must be a whole number from 1"),
+        ("recommender.elsa.shuffle=maybe", "recommender.elsa.shuffle=maybe is invalid; must be true or false"),
+        ("recommender.elsa.lr=-1", "recommender.elsa.lr=-1 is invalid; must be a finite number above 0"),
     ],
 )
 def test_bad_options_of_the_companion(

@@ -9,21 +9,23 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import soundfile
+from annotated_types import Ge, Le
 
 from musicrec.columns import TIMESTAMP, TRACK
 from musicrec.data.demo.listeners import listen, make_catalogue, make_releases
 from musicrec.data.demo.music import STYLES, compose, render
 from musicrec.data.filters import Filters
-from musicrec.data.log.formats import TABLE, LogSettings
+from musicrec.data.log.formats import LogSettings
 from musicrec.data.source import DataSource, SideFiles
 from musicrec.data.splits.settings import SplitSettings
-from musicrec.errors import MusicrecError, demand, first_line
+from musicrec.errors import MusicrecError, first_line
 from musicrec.files import atomic_path, write_json
 from musicrec.system import usable_cpus
+from musicrec.values import FileName, Fraction, Memory, Seed
 from musicrec.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -81,20 +83,20 @@ class DemoSource(DataSource):
 
     def __init__(
         self,
-        name: str = "demo",
-        seed: int | None = None,
-        tracks_per_style: int = 54,
-        listeners: int = 1000,
-        new_tracks: float = 0.1,
+        name: FileName = "demo",
+        seed: Seed | None = None,
+        tracks_per_style: Annotated[int, Ge(1), Le(100_000)] = 54,
+        listeners: Annotated[int, Ge(1), Le(100_000_000)] = 1000,
+        new_tracks: Fraction = 0.1,
         *,
-        log: LogSettings = LogSettings(format=TABLE),
+        log: LogSettings = LogSettings("table"),
         splits: SplitSettings = SplitSettings(start="2019-02-20", test="2020-02-20"),
         filters: Filters = Filters(),
         audio_dir: str | Path | None = None,
         plays: str | Path | Sequence[str | Path] | None = None,
         side_files: SideFiles = SideFiles(),
         make_missing: bool = True,
-        memory_limit: str = "4GB",
+        memory_limit: Memory = "4GB",
     ):
         """Stores the settings.
 
@@ -193,9 +195,6 @@ class DemoSource(DataSource):
                     f"data=demo makes its own music and log, so data.{key}={value} is invalid; "
                     f"for your own data use data=custom data.{key}={value}"
                 )
-        for key, number, least in (("tracks_per_style", self.tracks_per_style, 1), ("listeners", self.listeners, 1)):
-            demand(f"data.{key}", number, number >= least, f"at least {least}")
-        demand("data.new_tracks", self.new_tracks, 0 <= self.new_tracks <= 1, "a fraction from 0 to 1")
 
     def _is_foreign(self, workspace: Workspace) -> bool:
         """Returns whether the workspace holds data of another source."""

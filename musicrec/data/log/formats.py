@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from annotated_types import Predicate
 
 from musicrec.data.log.conditions import Condition
-from musicrec.errors import demand
+from musicrec.values import NotNegative, Text, Told, check_fields
 
 AUTO = "auto"
 TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM = "table", "lastfm_1k", "listenbrainz", "lastfm"
 SPOTIFY, RATINGS, SEQUENCES = "spotify", "ratings", "sequences"
-FORMATS = (AUTO, TABLE, LASTFM_1K, LISTENBRAINZ, LASTFM, SPOTIFY, RATINGS, SEQUENCES)
-ON_BAD_ROW = ("skip", "error")
+Format = Literal["auto", "table", "lastfm_1k", "listenbrainz", "lastfm", "spotify", "ratings", "sequences"]
 
 # The user id of logs that name no user.
 NOBODY = "me"
@@ -29,6 +29,19 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 def template_fields(template: str) -> list[str]:
     """Returns the names in braces of a template such as "{artist} - {title}"."""
     return _FIELD.findall(template)
+
+
+def is_template(text: str) -> bool:
+    """Returns whether a text is the name of a column, or has names in braces.
+
+    >>> [is_template(text) for text in ("track_id", "{artist} - {title}", "{}", "{a")]
+    [True, True, False, False]
+    """
+    rest = _FIELD.sub("", text)
+    return bool(text.strip()) and not set(rest) & set("{}")
+
+
+Template = Annotated[str, Predicate(is_template), Told('a column, or several in braces: "{artist} - {title}"')]
 
 
 @dataclass(frozen=True)
@@ -57,23 +70,21 @@ class LogSettings:
         MusicrecError: for an unknown format, or another `on_bad_row`.
     """
 
-    format: str = AUTO
-    user_column: str = "user_id"
-    track_column: str = "track_id"
-    timestamp_column: str | None = "timestamp"
-    count_column: str | None = AUTO
-    columns: Sequence[str] | None = None
-    encoding: str = AUTO
-    min_played_seconds: float = 0
-    on_bad_row: str = "skip"
-    artist_column: str | None = None
+    format: Format = "auto"
+    user_column: Text = "user_id"
+    track_column: Template = "track_id"
+    timestamp_column: Text | None = "timestamp"
+    count_column: Text | None = AUTO
+    columns: Sequence[Text] | None = None
+    encoding: Text = AUTO
+    min_played_seconds: NotNegative = 0
+    on_bad_row: Literal["skip", "error"] = "skip"
+    artist_column: Text | None = None
 
     def __post_init__(self) -> None:
         if self.columns is not None:
             object.__setattr__(self, "columns", tuple(str(name) for name in self.columns))
-        for key, allowed in (("format", FORMATS), ("on_bad_row", ON_BAD_ROW)):
-            value = getattr(self, key)
-            demand(f"data.{key}", value, value in allowed, f"one of: {', '.join(allowed)}")
+        check_fields(self, "data")
 
     def recorded(self) -> dict[str, Any]:
         """Returns the settings as JSON values; what is not used is left out, so that older files stay valid."""
@@ -112,7 +123,7 @@ class LogColumns:
         track: column of track ids, or a text with the names of several columns in braces: {artist} - {title}.
         timestamp: column of times; None: there is none.
         count: column of plays per row; `auto` = the column `count` if there is one, None = each row is one play.
-        format: one of FORMATS; `auto` = detected from the first lines.
+        format: a Format; `auto` = detected from the first lines.
         names: names of all columns of a log without a header, in order; None = the first line has them.
         encoding: of the text; `auto` = UTF-8, or what a byte order mark says.
         min_played_seconds: shorter plays are left out, where the log says how long they were.
@@ -150,7 +161,7 @@ class Layout:
         timestamp: name of the column of times; None = rows are in order of time.
         count: name of the column of counts; None = each row is one play.
         headerless: whether the first line is a row.
-        format: one of FORMATS without `auto`.
+        format: a Format without `auto`.
         nobody: the user of all plays where no column has users.
         min_played_seconds: shorter plays are left out, where the log says how long they were.
         skipped_lines: number of lines before the header or the first row.

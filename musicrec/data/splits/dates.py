@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from musicrec.columns import TIMESTAMP
 from musicrec.data.splits.windows import Windows
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,7 +72,9 @@ def parse_date(key: str, value: str) -> datetime:
     try:
         instant = datetime.fromisoformat(value)
     except ValueError as error:
-        raise MusicrecError(f"data.{key}={value} is not a valid date; use 2019-02-20 or 2019-02-20T18:30") from error
+        raise MusicrecError(
+            f"data.{key}={shown(value)} is not a valid date; use 2019-02-20 or 2019-02-20T18:30"
+        ) from error
     return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, Predicate
 
 from musicrec.embeddings.base import AudioEmbedding, Embedding
 from musicrec.embeddings.extraction.job import ExtractionReport, run
@@ -16,9 +19,22 @@ from musicrec.embeddings.extraction.results import reasons
 from musicrec.embeddings.tables import store
 from musicrec.embeddings.tables.embedding_info import EmbeddingInfo, versions
 from musicrec.errors import MusicrecError, demand
+from musicrec.values import Count, Told, Whole
 from musicrec.workspace import TrackIndex, Workspace
 
 log = logging.getLogger(__name__)
+
+
+def is_device(name: str) -> bool:
+    """Returns whether `extract.device` can be so.
+
+    >>> [is_device(name) for name in ("auto", "cuda:1", "cuda:", "gpu")]
+    [True, True, False, False]
+    """
+    return re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", name) is not None
+
+
+Device = Annotated[str, Predicate(is_device), Told("auto, cpu, cuda or cuda:N")]
 
 
 def extract(
@@ -27,13 +43,13 @@ def extract(
     tracks: TrackIndex,
     files: Mapping[str, Path],
     *,
-    device: str = "auto",
+    device: Device = "auto",
     precision: str = "fp32",
-    resampler: str = "auto",
-    batch_size: int = 16,
-    num_workers: int | str | None = "auto",
-    shard: int | None = None,
-    num_shards: int = 1,
+    resampler: Literal["auto", "soxr", "torchaudio"] = "auto",
+    batch_size: Annotated[int, Ge(1), Le(1_000_000)] = 16,
+    num_workers: Annotated[int, Ge(0), Le(4096)] | Literal["auto"] | None = "auto",
+    shard: Whole | None = None,
+    num_shards: Count = 1,
     overwrite: bool = False,
     strict: bool = False,
 ) -> ExtractionReport:

@@ -10,9 +10,10 @@ from scipy.sparse import csr_matrix
 from musicrec.data.batches.sets import sets_of
 from musicrec.data.interactions import Interactions
 from musicrec.errors import MusicrecError
-from musicrec.recommenders.base import Inputs, ScoreRecommender, check
+from musicrec.recommenders.base import Inputs, ScoreRecommender
 from musicrec.recommenders.baselines.played import Played
 from musicrec.system import available_memory
+from musicrec.values import Count, Positive
 
 # Rows of the matrix that are made or changed at once, in bytes.
 _BLOCK_BYTES = 2**28
@@ -39,10 +40,8 @@ class EASE(ScoreRecommender):
     needs = "nothing"
     weights: torch.Tensor
 
-    def __init__(self, inputs: Inputs, *, l2: float = 300.0, max_items: int = 60_000):
+    def __init__(self, inputs: Inputs, *, l2: Positive = 300.0, max_items: Count = 60_000):
         super().__init__(inputs)
-        check("l2", l2, l2 > 0, "positive")
-        check("max_items", max_items, max_items >= 1, "1 or more")
         train = inputs.data.train
         self.played = Played.of(train, self.item_index)
         _refuse_if_too_large(len(self.played), max_items)

@@ -14,10 +14,12 @@ from musicrec.data.batches.base import BatchSource
 from musicrec.data.batches.sequences import Sequences
 from musicrec.data.batches.sets import SetBatch, SetSource, sets_of
 from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out
+from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
+from musicrec.values import Count, Size
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +54,12 @@ class ELSA(VectorRecommender, TrainedRecommender):
         self,
         inputs: Inputs,
         *,
-        factors: int = 768,
-        batch_size: int = 128,
+        factors: Size = 768,
+        batch_size: Count = 128,
         shuffle: bool = True,
-        search: str = "auto",
+        search: SearchName = "auto",
     ):
         super().__init__(inputs, search=search)
-        check("factors", factors, factors >= 1, "1 or more")
-        check("batch_size", batch_size, batch_size >= 1, "1 or more")
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.played = Played.of(inputs.data.train, self.item_index)

@@ -12,8 +12,10 @@ from torch.nn.utils.rnn import pad_sequence
 from musicrec.data.batches.base import derived_seed
 from musicrec.data.batches.sequences import Sequences
 from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, VectorRecommender, check
+from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.played import Played
+from musicrec.recommenders.retrieval.search import SearchName
+from musicrec.values import Count, Positive, Size
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +51,13 @@ class IALS(VectorRecommender):
         self,
         inputs: Inputs,
         *,
-        factors: int = 128,
-        alpha: float = 10.0,
-        l2: float = 10.0,
-        iterations: int = 15,
-        search: str = "auto",
+        factors: Size = 128,
+        alpha: Positive = 10.0,
+        l2: Positive = 10.0,
+        iterations: Count = 15,
+        search: SearchName = "auto",
     ):
         super().__init__(inputs, search=search)
-        check("factors", factors, factors >= 1, "1 or more")
-        check("alpha", alpha, alpha > 0, "positive")
-        check("l2", l2, l2 > 0, "positive")
-        check("iterations", iterations, iterations >= 1, "1 or more")
         self.alpha = alpha
         self.l2 = l2
         train = inputs.data.train

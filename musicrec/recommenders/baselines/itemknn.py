@@ -7,8 +7,9 @@ import torch
 from scipy.sparse import csr_matrix
 
 from musicrec.data.interactions import Interactions
-from musicrec.recommenders.base import Inputs, ScoreRecommender, check
+from musicrec.recommenders.base import Inputs, ScoreRecommender
 from musicrec.recommenders.baselines.played import Played
+from musicrec.values import Count, NotNegative
 
 # Similarities computed at once, in bytes.
 _BLOCK_BYTES = 2**27
@@ -31,10 +32,8 @@ class ItemKNN(ScoreRecommender):
     title = "ItemKNN"
     needs = "nothing"
 
-    def __init__(self, inputs: Inputs, *, neighbours: int = 200, shrinkage: float = 10.0):
+    def __init__(self, inputs: Inputs, *, neighbours: Count = 200, shrinkage: NotNegative = 10.0):
         super().__init__(inputs)
-        check("neighbours", neighbours, neighbours >= 1, "1 or more")
-        check("shrinkage", shrinkage, shrinkage >= 0, "0 or more")
         train = inputs.data.train
         self.played = Played.of(train, self.item_index)
         self.register_buffer("place", torch.empty(0), persistent=False)  # its device is where lists are made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ from torch import nn
 
 from musicrec.embeddings.tables.transforms import transformed
 from musicrec.embeddings.tables.vector_options import VectorOptions
-from musicrec.errors import MusicrecError, demand
+from musicrec.errors import MusicrecError
+from musicrec.values import Dropout, check_fields
 
 log = logging.getLogger(__name__)
 
-ADAPTERS = ("linear", "mlp", "whiten")
+Adapter = Literal["linear", "mlp", "whiten"]
+ADAPTERS: tuple[Adapter, ...] = ("linear", "mlp", "whiten")
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,12 @@ class AudioSettings:
             learns to do without, as cold tracks have to (DropoutNet: Volkovs, Yu and Poutanen, NIPS 2017).
     """
 
-    adapter: str = "linear"
-    item_ids: str = "none"
-    id_dropout: float = 0.0
+    adapter: Adapter = "linear"
+    item_ids: Literal["none", "add"] = "none"
+    id_dropout: Dropout = 0.0
 
     def __post_init__(self) -> None:
-        demand("recommender.adapter", self.adapter, self.adapter in ADAPTERS, ", ".join(ADAPTERS))
-        demand("recommender.item_ids", self.item_ids, self.item_ids in ("none", "add"), "none or add")
-        allowed = "at least 0 and below 1"
-        demand("recommender.id_dropout", self.id_dropout, 0 <= self.id_dropout < 1, allowed)
+        check_fields(self, "recommender")
 
     def without_embedding(self) -> AudioSettings:
         """Returns the settings where there is no embedding, as each track is a free vector then; says so."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 
 from musicrec.errors import MusicrecError
 
 APPROXIMATE = ("hnsw", "ivf")
-SEARCHES = ("auto", "torch", "faiss", *APPROXIMATE)
+SearchName = Literal["auto", "torch", "faiss", "hnsw", "ivf"]
+SEARCHES = get_args(SearchName)
 
 
 class Search(Protocol):

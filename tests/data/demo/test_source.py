@@ -201,7 +201,7 @@ def test_own_files_are_asked_for_as_custom_data(tmp_path: Path, key: str) -> Non
 
 @pytest.mark.parametrize("key", ["listeners", "tracks_per_style"])
 def test_an_empty_world_is_refused(tmp_path: Path, key: str) -> None:
-    with pytest.raises(MusicrecError, match=f"data.{key}=0 is invalid; must be at least 1"):
+    with pytest.raises(MusicrecError, match=f"data.{key}=0 is invalid; must be a whole number from 1"):
         _small(**{key: 0}).materialise(Workspace(tmp_path), seed=0)
 
 
@@ -245,5 +245,5 @@ def test_releases_change_nothing_else(tmp_path: Path) -> None:
     cold = pd.read_parquet(workspace.split("cold_test"))
     assert cold.track_id.min() == 48 and 25 <= cold.user_id.nunique() <= 45
     assert len(pd.read_parquet(workspace.split("val"))) > 0
-    with pytest.raises(MusicrecError, match="data.new_tracks=2 is invalid; must be a fraction from 0 to 1"):
+    with pytest.raises(MusicrecError, match="data.new_tracks=2 is invalid; must be a finite number from 0 to 1"):
         _small(new_tracks=2).materialise(Workspace(tmp_path / "none"), seed=0)

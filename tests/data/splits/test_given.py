@@ -108,7 +108,7 @@ def test_odd_pairs_are_listed(tmp_path: Path, workspace: Workspace, caplog: pyte
         ({"split_values": {"train": 0, "test": 0}}, "data.split_values=.* must be {train:VALUE,val:VALUE,test:VALUE}"),
         ({"split_values": {"train": 0, "fold": 1}}, "data.split_values=.* is invalid"),
         ({"split_values": {"train": 0, "val": 2, "test": 7}}, "has the value '1'"),
-        ({"split_column": None}, "data.split_column=None is invalid; must be the column that says"),
+        ({"split_column": None}, "data.split_column=null is invalid; must be the column that says"),
         (
             {"split_column": "fold"},
             r"has no column 'fold'; its columns are: userID, itemID, x_label. Set data.split_column",

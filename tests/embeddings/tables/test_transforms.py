@@ -138,8 +138,8 @@ def test_a_transform_commutes_with_a_permutation_of_train() -> None:
     [
         ({"transform": "z"}, "embedding.transform=z is invalid; must be none, center, zscore, whiten, l2"),
         ({"pca": 0}, "embedding.pca=0 is invalid; must be a number of components, 1 or more, or null"),
-        ({"pca": True}, "embedding.pca=True is invalid"),
-        ({"shuffle": "yes"}, "embedding.shuffle=yes is invalid; must be false, true or all"),
+        ({"pca": True}, "embedding.pca=true is invalid"),
+        ({"shuffle": "yes"}, "embedding.shuffle='yes' is invalid; must be false, true or all"),
         (
             {"pca": 2},
             "embedding.pca=2 is invalid; must be at most 1: embedding=mine has 2 dimensions and rows of 2 tra",

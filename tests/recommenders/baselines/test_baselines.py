@@ -14,6 +14,7 @@ import torch
 
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
+from musicrec.options import construct
 from musicrec.recommenders.base import Inputs, Recommender
 from musicrec.recommenders.baselines.ease import EASE
 from musicrec.recommenders.baselines.elsa import ELSA
@@ -205,21 +206,21 @@ def test_the_vectors_of_cold_tracks_are_zero(ten_rows: SplitData) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (EASE, {"l2": 0}, "recommender.l2=0 is invalid; must be positive"),
-        (EASE, {"max_items": 0}, "recommender.max_items=0 is invalid; must be 1 or more"),
-        (ItemKNN, {"neighbours": 0}, "recommender.neighbours=0 is invalid; must be 1 or more"),
-        (ItemKNN, {"shrinkage": -1}, "recommender.shrinkage=-1 is invalid; must be 0 or more"),
-        (IALS, {"factors": 0}, "recommender.factors=0 is invalid; must be 1 or more"),
-        (IALS, {"alpha": 0}, "recommender.alpha=0 is invalid; must be positive"),
-        (IALS, {"l2": 0}, "recommender.l2=0 is invalid; must be positive"),
-        (IALS, {"iterations": 0}, "recommender.iterations=0 is invalid; must be 1 or more"),
+        (EASE, {"l2": 0}, "recommender.l2=0 is invalid; must be a finite number above 0"),
+        (EASE, {"max_items": 0}, "recommender.max_items=0 is invalid; must be a whole number from 1"),
+        (ItemKNN, {"neighbours": 0}, "recommender.neighbours=0 is invalid; must be a whole number from 1"),
+        (ItemKNN, {"shrinkage": -1}, "recommender.shrinkage=-1 is invalid; must be a finite number from 0"),
+        (IALS, {"factors": 0}, "recommender.factors=0 is invalid; must be a whole number from 1"),
+        (IALS, {"alpha": 0}, "recommender.alpha=0 is invalid; must be a finite number above 0"),
+        (IALS, {"l2": 0}, "recommender.l2=0 is invalid; must be a finite number above 0"),
+        (IALS, {"iterations": 0}, "recommender.iterations=0 is invalid; must be a whole number from 1"),
     ],
 )
 def test_wrong_values_are_refused(
     ten_rows: SplitData, kind: Callable[..., Recommender], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(MusicrecError, match=message):
-        kind(Inputs(ten_rows), **options)
+        construct(kind, options, "recommender", {"inputs": Inputs(ten_rows)})
 
 
 @pytest.mark.parametrize("kind", [Popularity, ItemKNN, IALS, EASE, ELSA])

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from musicrec.data.batches.base import BatchKey
 from musicrec.data.interactions import Interactions, SplitData
 from musicrec.errors import MusicrecError
+from musicrec.options import construct
 from musicrec.recommenders.base import Inputs
 from musicrec.recommenders.baselines.elsa import ELSA
 from musicrec.recommenders.trained import Training
@@ -140,10 +141,12 @@ def test_more_factors_than_tracks(ten_rows: SplitData, fit: Callable[..., Any]) 
     assert np.isfinite(scores[ids >= 0]).all()
 
 
-@pytest.mark.parametrize(("option", "allowed"), [("factors", "1 or more"), ("batch_size", "1 or more")])
+@pytest.mark.parametrize(
+    ("option", "allowed"), [("factors", "a whole number from 1"), ("batch_size", "a whole number from 1")]
+)
 def test_wrong_values_are_refused(ten_rows: SplitData, option: str, allowed: str) -> None:
     with pytest.raises(MusicrecError, match=f"recommender.{option}=0 is invalid; must be {allowed}"):
-        elsa(ten_rows, **{option: 0})
+        construct(ELSA, {option: 0}, "recommender", {"inputs": Inputs(ten_rows)})
 
 
 def test_the_yaml_is_that_of_the_study(compose: Callable[..., DictConfig]) -> None:
