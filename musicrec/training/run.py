@@ -212,6 +212,7 @@ def _attempt() -> str:
     """Returns what the processes of one start of a run share: the SLURM job's start, or what rank 0 passes on."""
     if "SLURM_PROCID" in os.environ:
         return "{SLURM_JOB_ID}.{SLURM_STEP_ID}.{SLURM_RESTART_COUNT}".format_map(defaultdict(lambda: "0", os.environ))
-    if is_main_process():
+    # Processes that an earlier run of this start has launched (LOCAL_RANK) know the name that it had then.
+    if is_main_process() and not {"LOCAL_RANK", _ATTEMPT} <= os.environ.keys():
         os.environ[_ATTEMPT] = uuid.uuid4().hex
     return os.environ.get(_ATTEMPT, "")

@@ -17,6 +17,7 @@ from musicrec import stages
 from musicrec.errors import MusicrecError
 from musicrec.files import parquet_metadata
 from musicrec.training.companion import companion_config
+from musicrec.training.run import _attempt
 from musicrec.training.run_name import run_name
 
 SMALL = (
@@ -131,3 +132,14 @@ def test_bad_options_of_the_companion(
 ) -> None:
     with pytest.raises(MusicrecError, match=message):
         stages.train(compose(*SMALL, override))
+
+
+def test_processes_that_the_first_run_launched_know_the_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_PROCID", "LOCAL_RANK", "MUSICREC_ATTEMPT"):
+        monkeypatch.delenv(name, raising=False)
+    first = _attempt()
+    assert first and _attempt() != first  # nobody else knows it yet
+    shared = _attempt()
+    monkeypatch.setenv("LOCAL_RANK", "0")  # Lightning has launched the others, with this environment
+    assert _attempt() == shared
+    monkeypatch.setenv("MUSICREC_ATTEMPT", "")
