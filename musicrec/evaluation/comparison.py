@@ -32,7 +32,7 @@ from musicrec.evaluation.results import (
     tried_settings,
     user_scores,
 )
-from musicrec.evaluation.runs import Run, find_runs
+from musicrec.evaluation.runs import FoundRuns, Run, find_runs
 from musicrec.evaluation.scoring import score_run, split_rows
 from musicrec.evaluation.statistics.bars import against_bar, bar_rows
 from musicrec.evaluation.statistics.budgets import unequal_budgets
@@ -205,25 +205,7 @@ def compare(
     catalogue = Catalogue.load(workspace, truth, found, repeats)
     artists = _artists(workspace, truth, catalogue)
     beyond = BeyondAccuracy(workspace, diversity, artists.first if artists else None) if catalogue else None
-    scores: dict[str, Scores] = {}
-    rows: list[dict[str, object]] = []
-    warnings = list(found.skipped)
-    for run in found:
-        try:
-            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap, pooled)
-        except DiskError:
-            raise
-        except Exception as error:  # files of any program, which must not stop the evaluation of the others
-            warnings.append(f"{run.path.name}: {first_line(error)}")
-        else:
-            rows += run_rows
-    for warning in warnings:
-        log.warning("skipped preds/%s", warning)
-    if not scores:
-        raise MusicrecError(
-            f"no run to evaluate in {workspace.preds_dir} ({len(warnings)} skipped): "
-            "make one with python train.py recommender=knn embedding=musicnn"
-        )
+    scores, rows, warnings = _score_all(workspace, found, truth, catalogue, beyond, cutoffs, bootstrap, pooled)
     runs = {run.name: run for run in found if run.name in scores}
     splits = [split for split in truth if split != VAL and any(split in run_scores for run_scores in scores.values())]
     results = results_frame(rows, splits, cutoffs)
@@ -290,6 +272,43 @@ def _artist_table(
 def _recommenders(results: pd.DataFrame, table: str) -> list[str]:
     """Returns the recommenders whose runs belong to a table."""
     return results.loc[results["table"] == table, "recommender"].tolist()
+
+
+def _score_all(
+    workspace: Workspace,
+    found: FoundRuns,
+    truth: Mapping[str, pd.DataFrame],
+    catalogue: Catalogue | None,
+    beyond: BeyondAccuracy | None,
+    cutoffs: Cutoffs,
+    bootstrap: int,
+    pooled: bool,
+) -> tuple[dict[str, Scores], list[dict[str, object]], list[str]]:
+    """Returns the scores of each run by name, the rows of results, and a line per file that was skipped.
+
+    Raises:
+        MusicrecError: if none can be scored.
+    """
+    scores: dict[str, Scores] = {}
+    rows: list[dict[str, object]] = []
+    warnings = list(found.skipped)
+    for run in found:
+        try:
+            scores[run.name], run_rows = _score(workspace, run, truth, catalogue, beyond, cutoffs, bootstrap, pooled)
+        except DiskError:
+            raise
+        except Exception as error:  # files of any program, which must not stop the evaluation of the others
+            warnings.append(f"{run.path.name}: {first_line(error)}")
+        else:
+            rows += run_rows
+    for warning in warnings:
+        log.warning("skipped preds/%s", warning)
+    if not scores:
+        raise MusicrecError(
+            f"no run to evaluate in {workspace.preds_dir} ({len(warnings)} skipped): "
+            "make one with python train.py recommender=knn embedding=musicnn"
+        )
+    return scores, rows, warnings
 
 
 def _score(
