@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def option(group: str, name: str) -> dict[str, Any]:
     Interpolations are unresolved. The options of the same group that it builds on (`defaults: [bert]`) come first.
     """
     path = config_dir() / group / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises an error for a name that is too long)
         return {}
     written = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(written, dict)

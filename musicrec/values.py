@@ -119,7 +119,7 @@ def fits(value: Any, kind: Any) -> bool:
     >>> fits([1, 2.5], tuple[float, float]), fits(float("nan"), float), fits("a", Literal["a", "b"])
     (True, False, True)
     """
-    if not _finite(value):
+    if not _finite(value, long=kind is Any):
         return False
     adapter = _adapter(kind)
     if adapter is None:
@@ -132,14 +132,14 @@ def fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def _finite(value: Any) -> bool:
-    """Returns whether a value holds no NaN, infinity or whole number beyond 64 bits."""
+def _finite(value: Any, long: bool = False) -> bool:
+    """Returns whether a value holds no NaN, infinity or, unless `long`, whole number beyond 64 bits."""
     if isinstance(value, Mapping):
-        return all(_finite(item) for item in value.values())
+        return all(_finite(item, long) for item in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_finite(item) for item in value)
+        return all(_finite(item, long) for item in value)
     if isinstance(value, int):
-        return abs(value) < 2**63
+        return long or abs(value) < 2**63
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -99,6 +99,7 @@ def _settings(node: DictConfig, key: str) -> dict[str, Any]:
     refused = [name for name in ("_args_", "_recursive_", "_convert_") if name in values]
     if refused:
         raise MusicrecError(f"{key}.{refused[0]} has no meaning here: remove it")
+    checked(f"{key}._partial_", values.get("_partial_", True), bool)
     return {str(name): value for name, value in values.items() if name not in (TARGET, "_partial_")}
 
 

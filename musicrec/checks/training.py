@@ -65,7 +65,7 @@ def check_training(cfg: DictConfig, trainable: bool) -> None:
     Raises:
         MusicrecError: names key, value and what is allowed.
     """
-    canonical_monitor(cfg.monitor)
+    canonical_monitor(str(cfg.monitor))
     _check_trainer(cfg, trainable)
     if not trainable:
         return
