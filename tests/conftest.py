@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from musicrec.config import config_dir
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needs_slurm = "cluster" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("slurm" if needs_slurm else str(item.path)))
+
+
+@pytest.fixture(autouse=True)
+def forget_the_command() -> Iterator[None]:
+    """Makes Hydra forget the command that a test ran in this process: the next one's settings are not its overrides."""
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def refuse_no_option(words: Sequence[str]) -> None:
         MusicrecError: names the options.
     """
     for word in words:
-        group, _, value = word.partition("=")
-        if value in ("null", "") and group in _NEEDED:
+        group, given, value = word.partition("=")
+        if given and value in ("null", "") and group in _NEEDED:
             options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
             demand(group, None, False, f"an option: {', '.join(options)}")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from musicrec.data.filters import Filters
 from musicrec.data.log.conditions import Condition
@@ -16,6 +18,7 @@ from musicrec.data.log.formats import LogSettings
 from musicrec.data.source import DataSource, LogPart, SideFiles
 from musicrec.data.splits.settings import SplitSettings
 from musicrec.errors import MusicrecError, demand
+from musicrec.values import Told
 from musicrec.workspace import Workspace
 
 # Name of a file to the value of `event_type` in multi_event.parquet.
@@ -28,6 +31,9 @@ EVENTS = {
 }
 LAYOUTS = ("flat", "sequential")
 _RATIO = "played_ratio_pct"
+
+
+Percentage = Annotated[float, Ge(0), Told("a percentage of 0 or more")]
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,10 @@ class YambdaEvents:
 
     size: str = "50m"
     events: str = "listens"
-    min_played: float = 50
+    min_played: Percentage = 50
 
     def __post_init__(self) -> None:
         demand("data.events", self.events, self.events in EVENTS, f"one of: {', '.join(EVENTS)}")
-        number = isinstance(self.min_played, int | float) and not isinstance(self.min_played, bool)
-        demand("data.min_played", self.min_played, number and self.min_played >= 0, "a percentage of 0 or more")
         if 0 < self.min_played < 1:
             demand("data.min_played", self.min_played, False, "a percentage: 50 is half a track, 0.5 is not")
 

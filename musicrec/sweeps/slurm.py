@@ -219,8 +219,8 @@ def _submitted(self: Any, command: str) -> Any:
         said = " ".join(lines).replace("sbatch: error: ", "") or first_line(error)
         limits = queue.limits(_Sweep.partition)
         more = f"; each job asks for {_Sweep.asked}" + (f", and {limits}" if limits else "")
-        raise CompactHydraException(
-            f"musicrec: SLURM refuses the jobs: {said}{more}; see hydra.launcher.… and conf/local/slurm.yaml"
+        raise MusicrecError(
+            f"SLURM refuses the jobs: {said}{more}; see hydra.launcher.… and conf/local/slurm.yaml"
         ) from None
     count = self.parameters.get("map_count") or 1
     what = f"SLURM array {job.job_id} of {count} jobs" if count > 1 else f"SLURM job {job.job_id}"

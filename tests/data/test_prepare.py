@@ -222,7 +222,7 @@ def test_no_user_or_track_on_both_sides(tmp_path: Path, workspace: Workspace) ->
         ({"start": "2020-02-20"}, r"data.start \(2020-02-20 .*must be before data.test"),
         ({"end": "2020-02-20"}, r"data.test .* must be before data.end"),
         ({"test": "auto", "end": "2019-01-01"}, r"data.start .* must be before data.end"),
-        ({"test": "20.2.2020"}, "data.test=20.2.2020 is not a valid date"),
+        ({"test": "20.2.2020"}, "data.test='20.2.2020' is not a valid date"),
         ({"split": "random"}, "data.split=random is invalid; must be one of: temporal, hot_cold, leave_one_out"),
         ({"format": "xml"}, "data.format=xml is invalid; must be auto, table, lastfm_1k, listenbrainz, lastfm"),
         ({"min_user_plays": -1}, "data.min_user_plays=-1 is invalid"),

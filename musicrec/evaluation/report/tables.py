@@ -81,6 +81,8 @@ def cell_of(row: Mapping[Any, Any], metric: str, *, best: bool = False, worse: b
 def cells(comparison: Comparison, table: str, split: str | None = None) -> Iterator[tuple[str, list[Cell], str]]:
     """Yields (name, the cells, Size) of each row of a table, the best NDCG first."""
     rows, metrics = comparison.shown(table, split), comparison.columns(split)
+    if rows.empty:  # a recommender without lists of this split
+        return
     best = rows[metrics].max()
     worse = {
         metric: worse_than_best(rows.set_index("row")[metric], comparison.pairs(table, split, metric))

@@ -112,7 +112,7 @@ def test_train_follows_the_windows_of_the_splits(tmp_path: Path, workspace: Work
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"val_window": "yes"}, "data.val_window=yes is invalid; must be a duration such as 30min, 12h, 1d or 2w"),
+        ({"val_window": "yes"}, "data.val_window='yes' is invalid; must be a duration such as 30min, 12h, 1d or 2w"),
         ({"gap": 5}, "data.gap=5 is invalid"),
         ({"start": "2020-01-06", "val_window": "3d"}, "must be before the end of train .2020-01-05 23:00:00."),
         ({"end": "2020-01-08"}, "data.test .* must be before data.end"),

@@ -156,9 +156,9 @@ def test_an_mlp_keeps_the_scale_of_the_input(many: SplitData, audio: np.ndarray)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"adapter": "conv"}, "recommender.adapter=conv is invalid; must be linear, mlp, whiten"),
-        ({"item_ids": "yes"}, "recommender.item_ids=yes is invalid; must be none or add"),
-        ({"id_dropout": 1}, "recommender.id_dropout=1 is invalid; must be at least 0 and below 1"),
+        ({"adapter": "conv"}, "recommender.adapter=conv is invalid; must be linear, mlp or whiten"),
+        ({"item_ids": "yes"}, "recommender.item_ids='yes' is invalid; must be none or add"),
+        ({"id_dropout": 1}, "recommender.id_dropout=1 is invalid; must be a finite number from 0 and below 1"),
         ({"id_dropout": float("nan")}, "recommender.id_dropout=nan is invalid"),
     ],
 )
