@@ -21,6 +21,13 @@ from musicrec.training.run_name import run_name
 from tests.tracking.test_wandb_runs import SHORT, offline_runs, online
 
 
+@pytest.fixture(autouse=True)
+def forget_the_agent() -> Iterator[None]:
+    """Makes wandb forget, after a test's environment is undone, that an agent of a sweep started this process."""
+    yield
+    wandb.teardown()
+
+
 @pytest.fixture
 def no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE"):
