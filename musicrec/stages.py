@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import ListConfig, OmegaConf
 
 from musicrec.checks.configuration import check_settings
-from musicrec.config import stated_settings
+from musicrec.config import stated_settings, without_unread_embedding
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
 from musicrec.options import make
@@ -102,8 +102,6 @@ def train(cfg: DictConfig) -> float | None:
 def _with_recommender(cfg: DictConfig) -> DictConfig:
     """Returns the configuration with the embedding that its recommender reads, whose class is imported for that."""
     _import_lightning()
-    from musicrec.config import without_unread_embedding
-
     check_settings(cfg, "extract", "recommender")
     return without_unread_embedding(cfg)
 

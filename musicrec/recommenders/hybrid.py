@@ -20,6 +20,7 @@ from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out, item_sequences
 from musicrec.recommenders.networks.adapter import AudioSettings, standardised
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
+from musicrec.recommenders.networks.reconstruction import reconstruction_loss
 from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.values import Count, Dropout, Size
@@ -108,15 +109,7 @@ class Hybrid(VectorRecommender, TrainedRecommender):
 
     def loss(self, batch: SetBatch) -> tuple[torch.Tensor, int]:
         """Returns the normalised mean squared error of the reconstruction, and the number of users."""
-        vectors = self._item_vectors(self.trained_on)
-        known, target = batch
-        rebuilt = (known.sums(vectors) @ vectors.T).float()  # (users, items)
-        rebuilt = rebuilt.index_put((known.rows, known.items), -rebuilt.new_ones(()), accumulate=True)
-        # For rows of length 1, the sum of squared differences is 2 − 2 cos.
-        hits = rebuilt[target.rows, target.items]
-        dots = rebuilt.new_zeros(len(target.sizes)).index_add(0, target.rows, hits)
-        lengths = rebuilt.norm(dim=1).clamp(min=1e-12) * target.sizes.sqrt()
-        return (2 - 2 * dots / lengths).mean() / rebuilt.shape[1], len(target.sizes)
+        return reconstruction_loss(self._item_vectors(self.trained_on), batch)
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the mean of the vectors of the users' tracks."""

@@ -17,6 +17,7 @@ from musicrec.data.interactions import Interactions
 from musicrec.recommenders.base import Inputs, VectorRecommender
 from musicrec.recommenders.baselines.played import Played
 from musicrec.recommenders.histories import held_out
+from musicrec.recommenders.networks.reconstruction import reconstruction_loss
 from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.values import Count, Size
@@ -91,15 +92,7 @@ class ELSA(VectorRecommender, TrainedRecommender):
 
     def loss(self, batch: SetBatch) -> tuple[torch.Tensor, int]:
         """Returns the normalised mean squared error of the reconstruction, and the number of users."""
-        vectors = F.normalize(self.weight, dim=-1)
-        known, target = batch
-        rebuilt = (known.sums(vectors) @ vectors.T).float()  # (users, items)
-        rebuilt = rebuilt.index_put((known.rows, known.items), -rebuilt.new_ones(()), accumulate=True)
-        # For rows of length 1, the sum of squared differences is 2 − 2 cos.
-        hits = rebuilt[target.rows, target.items]
-        dots = rebuilt.new_zeros(len(target.sizes)).index_add(0, target.rows, hits)
-        lengths = rebuilt.norm(dim=1).clamp(min=1e-12) * target.sizes.sqrt()
-        return (2 - 2 * dots / lengths).mean() / rebuilt.shape[1], len(target.sizes)
+        return reconstruction_loss(F.normalize(self.weight, dim=-1), batch)
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the sum of the rows of A of the users' tracks: the row x A."""
