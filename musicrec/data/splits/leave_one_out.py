@@ -34,7 +34,8 @@ def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict
         )
         """
     )
-    require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
+    end = period.end or "null"
+    require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={end}")
     enough = f"tracks >= {LEAST_TRACKS}"
     require(connection, "pairs", enough, f"no user has {LEAST_TRACKS} tracks (one each for train, val and test)")
     is_train = f"NOT ({enough} AND from_last <= 2)"

@@ -85,10 +85,11 @@ def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str
         GROUP BY {USER}, {TRACK}
         """
     )
-    require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={period.end}")
+    end = period.end or "null"
+    require(connection, "pairs", "true", f"no play is within data.start={period.start} and data.end={end}")
     require(connection, "pairs", is_train, f"no play is between data.start={period.start} and data.test={period.test}")
     new = f"no user plays a track for the first time from data.test={period.test} on"
-    require(connection, "pairs", f"NOT {is_train}", f"{new}, data.end={period.end}")
+    require(connection, "pairs", f"NOT {is_train}", f"{new}, data.end={end}")
     connection.execute(f"CREATE TEMP TABLE train_tracks AS SELECT DISTINCT {TRACK} FROM pairs WHERE {is_train}")
     connection.execute(
         f"""
