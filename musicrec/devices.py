@@ -31,7 +31,7 @@ class Device:
         torch: its version, which names its CUDA.
         card: name of the GPU.
         driver: version of NVIDIA's driver.
-        cpu: number of threads, on a CPU.
+        threads: their number, on a CPU.
     """
 
     device: str
