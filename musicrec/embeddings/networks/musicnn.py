@@ -12,6 +12,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from musicrec.audio.spectrogram import centre_pad, hann, mel_filterbank, power_spectrogram
+from musicrec.embeddings.networks.peak_correlation import PeakCorrelation
 from musicrec.errors import MusicrecError
 
 _RATE = 16_000
@@ -29,6 +30,7 @@ class _Filters(nn.Module):
     are alive). What a dead filter gives follows from its bias alone, so only the others are convolved.
     """
 
+    index: Tensor
     filters: Tensor
     bias: Tensor
     scale: Tensor
@@ -49,6 +51,7 @@ class _Filters(nn.Module):
         scale = self.norm.weight.double() / (variance.double() + _BATCH_NORM_EPS).sqrt()
         shift = self.norm.bias.double() - mean.double() * scale
         silent = F.relu(bias.double()) * scale + shift
+        self.register_buffer("index", torch.tensor(self.alive), persistent=False)
         self._keep("filters", weight[self.alive])
         self._keep("silent", silent[:, None])
         for name, values in {"bias": bias, "scale": scale, "shift": shift}.items():
@@ -57,9 +60,8 @@ class _Filters(nn.Module):
     def activate(self, response: Tensor) -> Tensor:
         """Returns all filters, (patches, filters, time), from the convolution of those alive, without its bias."""
         alive = F.relu(response + self.bias) * self.scale + self.shift
-        whole = self.silent.to(alive.dtype).repeat(len(alive), 1, alive.shape[2])
-        whole[:, self.alive] = alive
-        return whole
+        silent = self.silent.to(alive.dtype).expand(len(alive), -1, alive.shape[2])
+        return silent.index_copy(1, self.index, alive)
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values.detach().float().contiguous(), persistent=False)
@@ -75,8 +77,9 @@ class _Branch(_Filters):
 
     sign: Tensor
 
-    def __init__(self, filters: int, time: int, mel: int):
-        super().__init__(nn.Conv2d(1, filters, (time, mel)))
+    def __init__(self, filters: int, time: int, width: int, mel: int):
+        super().__init__(nn.Conv2d(1, filters, (time, width)))
+        self.mel = mel
         # TensorFlow's "same" padding: an even kernel gets the odd zero at the end.
         self.time_padding = ((time - 1) // 2, time - 1 - (time - 1) // 2)
 
@@ -86,12 +89,17 @@ class _Branch(_Filters):
         sign = torch.where(self.norm.weight < 0, -1.0, 1.0)[self.alive, None]
         self._keep("sign", sign)
         self.filters = (self.filters * sign[..., None, None]).contiguous(memory_format=torch.channels_last)
+        self.correlation = PeakCorrelation(self.filters[:, 0], self.mel)
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns (patches, filters, time) of (patches, 1, time, mel)."""
         image = F.pad(image, (0, 0, *self.time_padding))
-        narrow = self.filters.shape[3] == 1
-        peak = self._over_time(image) if narrow else F.conv2d(image, self.filters).amax(dim=3)
+        if self.filters.shape[3] == 1:
+            peak = self._over_time(image)
+        elif image.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            peak = self.correlation(image)
+        else:  # a GPU convolves faster than it starts many small products, and spectra lose more in half precision
+            peak = F.conv2d(image, self.filters).amax(dim=3)
         return self.activate(peak * self.sign)
 
     def _over_time(self, image: Tensor) -> Tensor:
@@ -121,16 +129,17 @@ class MusicNNNet(nn.Module):
 
     Args:
         weights: tensors by name, as `convert_musicnn` writes them.
+        mel: bands of the patches.
     """
 
-    def __init__(self, weights: dict[str, Tensor]):
+    def __init__(self, weights: dict[str, Tensor], mel: int = _MELS):
         super().__init__()
         shape = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         self.input_norm = nn.BatchNorm2d(1, eps=_BATCH_NORM_EPS)
         self.frontend = nn.ModuleDict()
         for name in ("timbral1", "timbral2", "temporal1", "temporal2", "temporal3"):
-            filters, _, time, mel = shape[f"frontend.{name}.conv.weight"]
-            self.frontend[name] = _Branch(filters, time, mel)
+            filters, _, time, width = shape[f"frontend.{name}.conv.weight"]
+            self.frontend[name] = _Branch(filters, time, width, mel)
         self.midend = nn.ModuleDict()
         for name in ("layer1", "layer2", "layer3"):
             filters, channels, kernel = shape[f"midend.{name}.conv.weight"]

@@ -71,7 +71,7 @@ def textbook(weights: dict[str, Tensor], patches: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("dead", [0.0, 1e-25, -1e-25, 1e-3])
 def test_dead_filters_give_what_their_bias_gives(dead: float) -> None:
     weights, patches = random_weights(dead), 3 * torch.randn(2, 20, 12)
-    net = MusicNNNet(weights)
+    net = MusicNNNet(weights, mel=12)
     first = 0 if dead == 1e-3 else 1
     alive = [part.alive[0] for part in (*net.frontend.values(), *net.midend.values())]  # type: ignore[index]
     assert alive == [first] * 7 + [0]
@@ -86,6 +86,6 @@ def test_all_filters_of_a_layer_may_be_dead() -> None:
         if name.startswith(("frontend.timbral1.conv.w", "frontend.temporal2.conv.w", "midend.layer2.conv.w")):
             values.zero_()
     patches = torch.randn(1, 20, 12)
-    found = MusicNNNet(weights)(patches)
+    found = MusicNNNet(weights, mel=12)(patches)
     for stage, expected in textbook(weights, patches).items():
         torch.testing.assert_close(found[stage].double(), expected, rtol=2e-5, atol=2e-5, msg=stage)
