@@ -62,9 +62,9 @@ def composed(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         rows.append(f"{user}\t{FAMILIES[(user + 2) % 3]}/2\t2020-02-21 10:00:00")
         rows.append(f"{user}\t{FAMILIES[user % 3]}/2\t2019-04-01 10:00:00")
     (root / "log.tsv").write_text("\n".join(rows) + "\n")
-    common: tuple[str, ...] = ("data=custom", f"data.audio_dir={music}", f"data.plays={root}/log.tsv", "data.start=2019-02-20")
-    common += ("data.test=2020-02-20", f"paths.root={root}/workspace", "embedding=mfcc", "logger=none", "trainer=cpu")
-    common += ("eval.k=2", "eval.top_k=4", "extract.num_workers=0", "extract.device=cpu")
+    common = ["data=custom", f"data.audio_dir={music}", f"data.plays={root}/log.tsv", "data.start=2019-02-20"]
+    common += ["data.test=2020-02-20", f"paths.root={root}/workspace", "embedding=mfcc", "logger=none", "trainer=cpu"]
+    common += ["eval.k=2", "eval.top_k=4", "extract.num_workers=0", "extract.device=cpu"]
 
     def compose_with(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def form(text: str) -> str:
 def test_its_code_runs_on_other_music(music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("musicrec"), "setLevel", lambda level: None)  # that of other tests stays
     (first, *rest), compared = cells(), 0
     names: dict[str, Any] = {}
     exec("".join(first["source"]), names)
