@@ -213,4 +213,4 @@ def test_modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wandb_runs.start_run(str(tmp_path), "a")
     assert [options["mode"] for options in started] == ["offline"]
     with pytest.raises(MusicrecError, match="must be auto, online, offline or disabled"):
-        wandb_runs.start_run(str(tmp_path), "a", mode="sometimes")
+        wandb_runs.start_run(str(tmp_path), "a", mode="sometimes")  # type: ignore[arg-type]
