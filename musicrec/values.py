@@ -78,6 +78,8 @@ Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Dropout = Annotated[float, Ge(0), Lt(1)]
+# Share of an exponential moving average that a step keeps.
+Decay = Annotated[float, Ge(0), Lt(1)]
 FileName = Annotated[
     str,
     Predicate(is_file_name),
