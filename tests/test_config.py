@@ -57,7 +57,7 @@ def test_every_callback_instantiates(compose: Callable[..., DictConfig], option:
     cfg = compose(f"callbacks={option}", "run_name=x", "recommender=shallow", "monitor_mode=min")
     made = [instantiate(node) for node in cfg.callbacks.values()]
     assert all(isinstance(callback, pl.Callback) for callback in made)
-    assert len(made) == 6
+    assert len(made) == 7
 
 
 @pytest.mark.parametrize("option", options("debug"))

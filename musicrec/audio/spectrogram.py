@@ -74,8 +74,8 @@ def power_spectrogram(padded: torch.Tensor, window: torch.Tensor, hop: int) -> t
     the numbers are the same.
     """
     frames = padded.unfold(0, len(window), hop)
-    spectrum = torch.view_as_real(torch.fft.rfft(frames * window))
-    return spectrum.square().sum(-1)
+    real, imaginary = torch.view_as_real(torch.fft.rfft(frames * window)).square().unbind(-1)
+    return real + imaginary
 
 
 def hann(length: int, device: torch.device | str = "cpu") -> torch.Tensor:

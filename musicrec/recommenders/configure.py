@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from musicrec.options import construct, gathered
 from musicrec.recommenders.base import Recommender
 from musicrec.recommenders.inputs import Inputs, Training
-from musicrec.values import Count, FileName, Positive, Text, Whole, checked
+from musicrec.values import Count, Decay, FileName, Positive, Text, Whole, checked
 
 # Keys of conf/recommender/*.yaml that others read: `name` begins the run's name; conf/optimizer, conf/scheduler and
-# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; early stopping takes `patience`; `monitor` is that of
-# conf/config.yaml unless the command line sets another. All other keys are arguments of the class. A recommender that
-# is not trained has only `name`.
-POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience", "monitor")
+# conf/trainer interpolate `lr`, `lr_patience` and `max_epochs`; conf/callbacks takes `patience` and `ema_decay`;
+# `monitor` is that of conf/config.yaml unless the command line sets another. All other keys are arguments of the class.
+# A recommender that is not trained has only `name`.
+POLICY = ("name", "lr", "max_epochs", "patience", "lr_patience", "ema_decay", "monitor")
 # The key that becomes `Inputs.cold_in_training`.
 COLD_IN_TRAINING = "cold_in_training"
 # What the keys that others read may be.
@@ -30,6 +30,7 @@ _KINDS = {
     "max_epochs": Count,
     "patience": Whole,
     "lr_patience": Whole,
+    "ema_decay": Decay | None,
     "monitor": Text,
 }
 

@@ -1,14 +1,16 @@
-"""The callbacks of a training: made from the group `callbacks`; early stopping that survives a resume."""
+"""Callbacks of a training, from the group `callbacks`; early stopping and averaged weights that survive a resume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,6 +33,7 @@ def configured(cfg: DictConfig, model: TrainedRecommender, loggers: Sequence[Log
     resolved.monitor, resolved.monitor_mode = model.monitor, model.monitor_mode
     nodes = [node for node in resolved.callbacks.values() if node is not None]
     made: list[pl.Callback] = [instantiate(node, _convert_="all") for node in nodes]
+    made = [callback for callback in made if not isinstance(callback, WeightAverage) or callback.decay is not None]
     # LearningRateMonitor refuses a trainer without loggers, and only the first process of a DDP run has any.
     return [callback for callback in made if loggers or not isinstance(callback, LearningRateMonitor)]
 
@@ -60,3 +63,88 @@ class EarlyStopping(pl.callbacks.EarlyStopping):
         """Keeps a run that was interrupted after the decision to stop from training one more epoch."""
         if self.wait_count >= max(self.patience, 1):
             trainer.should_stop = True
+
+
+class WeightAverage(pl.Callback):
+    """Exponential moving average of the learnt weights: what validation, checkpoints and predictions use.
+
+    After each step the average becomes decay · average + (1 - decay) · weights, beginning with the initial weights;
+    training itself goes on from the weights as they are. Lightning's own `EMAWeightAveraging` copies the whole module,
+    data included, and hands the weights back before `TrainedRecommender` computes its monitor.
+
+    A checkpoint has the average in `state_dict`, and under `trained_weights` what training resumes from.
+
+    Args:
+        decay: share of the average that a step keeps, below 1; None: nothing is averaged (`configured` leaves it out).
+    """
+
+    def __init__(self, decay: float | None = None):
+        self.decay = decay
+        self._update = get_ema_multi_avg_fn(0.0 if decay is None else decay)
+        # The average, or during validation the weights that training goes on from.
+        self._other: dict[str, torch.Tensor] = {}
+        self._swapped = False
+        self._step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins with the weights as they are, unless a checkpoint had an average."""
+        learnt = _learnt(pl_module)
+        known = self._other or {name: weight.detach().clone() for name, weight in learnt.items()}
+        self._other = {name: known[name].to(weight.device) for name, weight in learnt.items()}
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Updates the average if the optimizer took a step."""
+        if trainer.global_step > self._step:
+            self._step = trainer.global_step
+            with torch.no_grad():
+                weights = [weight.detach() for weight in _learnt(pl_module).values()]
+                self._update(list(self._other.values()), weights, 0)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validates the average."""
+        self._swap(pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gives training its weights back; checkpoints are written after that."""
+        self._swap(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves the average in the model."""
+        self._swap(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stores the average as the weights, and the weights beside them."""
+        inside = {name: checkpoint["state_dict"][name] for name in self._other}
+        average, trained = (inside, self._other) if self._swapped else (self._other, inside)
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **average}
+        checkpoint["trained_weights"] = dict(trained)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes the average from the weights in a checkpoint, which the model has, and gives it those of training."""
+        trained = checkpoint["trained_weights"]
+        self._other = {name: checkpoint["state_dict"][name].clone() for name in trained}
+        with torch.no_grad():
+            for name, weight in _learnt(pl_module).items():
+                weight.copy_(trained[name])
+
+    def _swap(self, module: pl.LightningModule) -> None:
+        """Exchanges the average and the weights in the model; nothing before the first step (the sanity check)."""
+        if not self._other:
+            return
+        self._swapped = not self._swapped
+        with torch.no_grad():
+            for name, weight in _learnt(module).items():
+                held = weight.detach().clone()
+                weight.copy_(self._other[name])
+                self._other[name].copy_(held)
+
+
+def _learnt(module: pl.LightningModule) -> dict[str, torch.nn.Parameter]:
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}

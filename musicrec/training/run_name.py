@@ -63,6 +63,8 @@ def settings(cfg: DictConfig, *, read: bool = False) -> dict[str, Any]:
     if chosen["data"].get("split") != WINDOWED:
         chosen["data"] = {key: value for key, value in chosen["data"].items() if key not in _OF_WINDOWS}
     # Only what differs from the defaults, so that runs of earlier versions, which had no such keys, keep their names.
+    if chosen["recommender"].get("ema_decay") is None:
+        chosen["recommender"].pop("ema_decay", None)
     own = {key: value for key, value in chosen["embedding"].items() if key not in names()}
     chosen["embedding"] = own | VectorOptions.of(chosen["embedding"]).changed()
     if cfg.eval.repeat:

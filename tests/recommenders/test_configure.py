@@ -36,7 +36,8 @@ def test_yaml_holds_every_argument_with_its_default(compose: Callable[..., DictC
         if not str(key).startswith("_") and key not in (*POLICY, COLD_IN_TRAINING)
     } == defaults
     policy = set(POLICY) if issubclass(get_class(settings._target_), TrainedRecommender) else {"name"}
-    assert given.keys() & set(POLICY) - {"monitor"} == policy - {"monitor"}
+    optional = {"monitor", "ema_decay"}
+    assert given.keys() & set(POLICY) - optional == policy - optional
 
 
 @pytest.mark.parametrize("name", ["knn", "shallow", "bert"])

@@ -62,18 +62,19 @@ def metrics(root: Path, run: str) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(root / "metrics" / f"{run}_{split}.pqt") for split in ("val", "test")])
 
 
-@pytest.mark.parametrize("recommender", ["shallow", "bert"])
+@pytest.mark.parametrize("recommender", [("shallow",), ("bert", "recommender.ema_decay=0.9")])
 @pytest.mark.parametrize("grace", [0.0, 1000.0])
 @pytest.mark.usefixtures("handlers")
 def test_an_interrupted_run_ends_like_an_undisturbed_one(
     compose: Callable[..., DictConfig],
     tiny_workspace: Path,
     interrupted: Callable[[signal.Signals, int], None],
-    recommender: str,
+    recommender: tuple[str, ...],
     grace: float,
 ) -> None:
     # Batches of two: an epoch has more than one step, so the signal at step 3 comes in the middle of one.
-    settings = (*SETTINGS, f"recommender={recommender}", "recommender.batch_size=2", "trainer.max_epochs=4")
+    name, *options = recommender
+    settings = (*SETTINGS, f"recommender={name}", "recommender.batch_size=2", "trainer.max_epochs=4", *options)
     stages.train(compose(*settings, "run_name=undisturbed"))
 
     patient = (*settings, f"callbacks.preemption.grace={grace}", "run_name=again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -15,6 +16,11 @@ from musicrec.devices import warn_of_unused_gpu
 from musicrec.embeddings.base import AudioEmbedding
 from musicrec.embeddings.extraction.results import DecodedClip, Embedded, Failed, Outcome, signature
 from musicrec.errors import MusicrecError, first_line
+
+log = logging.getLogger(__name__)
+
+# Instructions of x86 CPUs for products in half precision.
+_UNITS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
 
 
 def torch_device(device: str) -> str:
@@ -33,6 +39,16 @@ def torch_device(device: str) -> str:
     if device.startswith("cuda") and not cuda:
         raise MusicrecError(f"extract.device={device}: torch finds no CUDA GPU here; use extract.device=auto or cpu")
     return device
+
+
+def warn_of_slow_precision(device: str, precision: str) -> None:
+    """Warns if half precision takes longer than fp32, because the CPU has no units for it."""
+    if device != "cpu" or precision not in _UNITS:
+        return
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # later than torch 2.11
+    if found.get("architecture") == "x86_64" and not any(found.get(unit) for unit in _UNITS[precision]):
+        units = " or ".join(unit.upper().replace("_", "-") for unit in _UNITS[precision])
+        log.warning("extract.precision=%s takes longer than fp32 on this CPU, which has no %s", precision, units)
 
 
 def run_model(

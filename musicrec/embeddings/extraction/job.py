@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from musicrec.embeddings.extraction.decoding import Decoder, decoding_processes
-from musicrec.embeddings.extraction.inference import run_model, torch_device
+from musicrec.embeddings.extraction.inference import run_model, torch_device, warn_of_slow_precision
 from musicrec.embeddings.extraction.locks import Locks
 from musicrec.embeddings.extraction.merge import merge
 from musicrec.embeddings.extraction.parts import Parts
@@ -76,6 +76,7 @@ def run(
         with locks.merging():
             work = find_work(request, parts, locks, device, batch_size)
         if work.rows:
+            warn_of_slow_precision(device, request.precision)
             work = replace(work, plan=_load(request, work, parts, device))
             # On a CPU each core works on a clip of its own; larger batches would only overflow its cache.
             _compute(request, work, parts, device, 1 if device == "cpu" else batch_size, num_workers)

@@ -35,7 +35,7 @@ class Page(HTMLParser):
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)) and not [name for name in names if name.startswith("on")], attrs
         values = dict(attrs)
-        self.ids += [values["id"]] if values.get("id") else []
+        self.ids += [value for value in (values.get("id"),) if value]
         self.addresses += [values[name] or "" for name in ("href", "src", "xlink:href", "data") if name in values]
         self.classes |= set((values.get("class") or "").split())
         if re.fullmatch("h[1-6]", tag):

@@ -1,6 +1,7 @@
 """A workspace of 12 embeddings × 6 recommenders × 3 seeds, without training anything, with names nobody expects."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,12 @@ def make_large(made_up: MadeUp) -> list[str]:
                 name = f"{recommender}_e{place}_s{seed}_0123abc{seed}"
                 first_hit = 1 + (number + place + seed) % 7
                 settings = {"recommender": {"name": recommender}, "embedding": {"name": embedding}, "seed": seed}
-                own = {"table": recommender, "title": title, "settings": settings, "size": 100 * (place + 1)}
+                own: dict[str, Any] = {
+                    "table": recommender,
+                    "title": title,
+                    "settings": settings,
+                    "size": 100 * (place + 1),
+                }
                 names.append(made_up.run(recommender, embedding, first_hit, seed, name, **own))
                 folder = made_up.workspace.run_dir(name)
                 write_text(folder / "config.yaml", _configuration(name, embedding, recommender, seed))

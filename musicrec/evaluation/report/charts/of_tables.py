@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from musicrec.evaluation.report.charts.chart import Chart, Point, Rule, Series, 
 from musicrec.evaluation.report.charts.dot_plot import Dot, DotRow
 from musicrec.evaluation.report.charts.scale import Scale, Tick
 from musicrec.evaluation.report.looks import Look
-from musicrec.evaluation.report.plots.means import error_bars
+from musicrec.evaluation.report.tables import cell_of
 from musicrec.evaluation.statistics.significance import ALPHA, critical_difference
 
 _SPREAD = 0.5  # of the distance between two groups, over which the points of one group are spread
@@ -142,15 +143,16 @@ def size_charts(comparison: Comparison, looks: Mapping[str, Look | None]) -> lis
     for table, rows in shown.items():
         if rows.empty:
             continue
-        means = rows[metric].to_numpy(float)
-        below, above = error_bars(rows, metric)
         bar = comparison.bar_rows(table)[:1]
         level = [float(value) for value in bar[metric]]
-        y = Scale.of([*(means - below), *(means + above), *level], from_zero=False, margin=0.06)
+        cells = [cell_of(row, metric) for row in rows.to_dict("records")]
+        ends = [cell.ends or (cell.mean - cell.conf, cell.mean + cell.conf) for cell in cells]
+        y = Scale.of([*level, *(cell.mean for cell in cells), *chain(*ends)], from_zero=False, margin=0.06)
         series = []
-        for row, size, mean, down, up in zip(rows["row"], rows["Size"], means, below, above, strict=True):
-            title = f"{row}, {size} dimensions: {mean:.4f}"
-            point = Point(x.at(size), flipped(y, mean), flipped(y, mean - down), flipped(y, mean + up), title)
+        for row, size, cell, (low, high) in zip(rows["row"], rows["Size"], cells, ends, strict=True):
+            ends_at = [None if np.isnan(end) else flipped(y, end) for end in (low, high)]
+            title = f"{row}, {size} dimensions: {cell.text()}"
+            point = Point(x.at(size), flipped(y, cell.mean), ends_at[0], ends_at[1], title)
             look = looks.get(row)
             series.append(Series(str(row), look, [point], line=False, muted=look is None))
         charts.append(
