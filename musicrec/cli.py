@@ -89,7 +89,8 @@ def start(main: Callable[[], object]) -> None:
         with composition():
             main()
     except MusicrecError as error:
-        sys.exit(f"musicrec: {error}")
+        told = str(error)  # a sweep's last failure names the stage already
+        sys.exit(told if told.startswith("musicrec ") else f"musicrec: {told}")
     except (KeyboardInterrupt, SystemExit) as left:
         # Lightning turns Ctrl-C into an exit of its own, without a word.
         if isinstance(left, SystemExit) and not (left.code == 1 and isinstance(left.__context__, KeyboardInterrupt)):

@@ -28,11 +28,7 @@ def option(group: str, name: str) -> dict[str, Any]:
 
     Interpolations are unresolved. The options of the same group that it builds on (`defaults: [bert]`) come first.
     """
-    path = config_dir() / group / f"{name}.yaml"
-    if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises an error for a name that is too long)
-        return {}
-    written = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(written, dict)
+    written = _written(group, name)
     values: dict[str, Any] = {}
     for base in written.pop("defaults", []):
         if isinstance(base, str) and base != "_self_":
@@ -42,13 +38,21 @@ def option(group: str, name: str) -> dict[str, Any]:
 
 def family(group: str, name: str) -> list[str]:
     """Returns an option of a group and those of the group that it builds on (`defaults: [bert]`), itself first."""
-    path = config_dir() / group / f"{name}.yaml"
-    written = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
-    bases = written.get("defaults", []) if isinstance(written, dict) else []
+    bases = _written(group, name).get("defaults", [])
     return [
         name,
         *(each for base in bases if isinstance(base, str) and base != "_self_" for each in family(group, base)),
     ]
+
+
+def _written(group: str, name: str) -> dict[Any, Any]:
+    """Returns the content of an option's YAML, {} if there is none."""
+    path = config_dir() / group / f"{name}.yaml"
+    if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises an error for a name that is too long)
+        return {}
+    written = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(written, dict)
+    return written
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], most: int = 5) -> str:

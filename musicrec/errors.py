@@ -16,7 +16,18 @@ _LONGEST = 120
 
 
 class MusicrecError(Exception):
-    """Something the user can fix. The message says what was wrong, what is allowed and the command that helps."""
+    r"""Something the user can fix. The message says what was wrong, what is allowed and the command that helps.
+
+    It is one printable line, whatever names, ids and values it quotes.
+
+    >>> print(MusicrecError("a" + chr(10) + chr(0) + "ü"))
+    a\n\x00ü
+    """
+
+    def __str__(self) -> str:
+        """Returns the message; what cannot be printed is escaped."""
+        text = super().__str__()
+        return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class DiskError(MusicrecError):

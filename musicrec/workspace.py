@@ -98,6 +98,14 @@ class Workspace:
         """Returns the folder of a run's record, configuration and logs."""
         return self.root / "runs" / run
 
+    def run_record(self, run: str) -> Path:
+        """Returns the path of what is recorded of a run: settings, state, owner."""
+        return self.run_dir(run) / "run.json"
+
+    def recorded_runs(self) -> list[str]:
+        """Returns the names of the runs that have a record, sorted."""
+        return sorted(path.parent.name for path in (self.root / "runs").glob("[!.]*/run.json"))
+
 
 def composed(track_id: str) -> str:
     """Returns an id in composed Unicode form (NFC), in which ids are compared."""

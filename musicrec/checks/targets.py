@@ -98,7 +98,7 @@ def check_node(
         if name in node:
             demand(f"{key}.{name}", node[name], node[name] in values, " or ".join(map(str, values)).lower())
     options = options_of(make, given)
-    own = {name: value for name, value in node.items() if name not in (TARGET, PARTIAL, *_HYDRA, *given)}
+    own = {name: value for name, value in node.items() if name not in (TARGET, PARTIAL, *_HYDRA)}
     check_options(make, own, key, options)
     for name, value in own.items():
         inner = value if isinstance(value, list) else [value]

@@ -11,7 +11,8 @@ import numpy as np
 from musicrec.audio.clip import Clip
 from musicrec.audio.decode import AudioError
 from musicrec.embeddings.tables import store
-from musicrec.errors import MusicrecError, demand
+from musicrec.errors import demand
+from musicrec.values import FileName, checked
 from musicrec.workspace import TrackIndex, Workspace
 
 
@@ -27,9 +28,7 @@ class Embedding(ABC):
     needs_audio: bool = False
 
     def __init__(self, name: str, trainable: bool = False):
-        if not name or name.startswith(".") or "/" in name:
-            raise MusicrecError(f"embedding.name={name!r} must be a plain file name: it names embeddings/{{name}}.npy")
-        self.name = name
+        self.name = checked("embedding.name", name, FileName)
         self.trainable = trainable
 
     @abstractmethod

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 from musicrec.evaluation.metrics import metric_columns
 from musicrec.evaluation.truth import split_order
 
@@ -43,7 +43,7 @@ class Cutoffs:
         named: dict[str, Any] = {str(split): value for split, value in k.items()} if isinstance(k, Mapping) else {}
         values: list[Any] = list(named.values()) if isinstance(k, Mapping) else [k]
         if not values or any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
-            raise MusicrecError(f"eval.k={k} is invalid; must be {_ALLOWED}")
+            demand("eval.k", k, False, _ALLOWED)
         main = min((split for split in named if split != "val"), key=split_order, default=None)
         return cls(values[0] if main is None else named[main], named)
 

@@ -15,7 +15,7 @@ from musicrec.errors import MusicrecError, first_line
 from musicrec.evaluation.families import Families
 from musicrec.evaluation.item_ids import known_items
 from musicrec.evaluation.prediction_info import PredictionInfo
-from musicrec.files import file_hash, parquet_metadata
+from musicrec.files import file_hash, parquet_metadata, read_json
 from musicrec.workspace import TrackIndex, Workspace
 
 
@@ -110,7 +110,19 @@ def find_runs(workspace: Workspace) -> FoundRuns:
         else:
             runs.append(run)
     lines = [f"{path.name}: {why}; train the run again or remove the file" for path, why in sorted(skipped.items())]
-    return FoundRuns(runs, lines, families)
+    return FoundRuns(runs, [*lines, *_without_predictions(workspace)], families)
+
+
+def _without_predictions(workspace: Workspace) -> Iterator[str]:
+    """Yields a line per finished run whose predictions are not there."""
+    for name in workspace.recorded_runs():
+        try:
+            record = read_json(workspace.run_record(name))
+        except (OSError, ValueError, RecursionError):
+            continue  # train.py tells of it
+        finished = isinstance(record, dict) and record.get("status") == "finished"
+        if finished and not workspace.predictions(name).exists():
+            yield f"{name}.pqt: missing, though the run has finished; train it again or remove the folder runs/{name}"
 
 
 class _Check:

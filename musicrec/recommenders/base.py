@@ -16,6 +16,7 @@ from torch import nn
 
 from musicrec.data.interactions import Interactions, Pool
 from musicrec.errors import MusicrecError, demand
+from musicrec.recommenders.histories import history_rows
 from musicrec.recommenders.inputs import Inputs, Training
 from musicrec.recommenders.retrieval.search import SearchName
 from musicrec.recommenders.retrieval.top_k import ScoreTopK, Seen, TopK, VectorTopK
@@ -23,6 +24,9 @@ from musicrec.recommenders.retrieval.top_k import ScoreTopK, Seen, TopK, VectorT
 __all__ = ["Inputs", "Recommender", "ScoreRecommender", "Training", "VectorRecommender", "check"]
 
 log = logging.getLogger(__name__)
+
+# Why a recommender has nothing to say of cold tracks.
+ONLY_TRAINING = "it knows only the tracks of training"
 
 # What a recommender reads besides the split: `audio`, an embedding of the tracks; `ids`, an embedding if there is one,
 # else vectors that it learns per track; `nothing`, plays alone.
@@ -143,7 +147,20 @@ class Recommender(nn.Module, ABC):
 
         By default a recommender knows only the tracks that it was trained on.
         """
-        return "it knows only the tracks of training"
+        return ONLY_TRAINING
+
+    @property
+    def listener_obstacle(self) -> str | None:
+        """Returns why somebody who is not in train gets no lists, None if a history is all that lists are made from."""
+        return None
+
+    @property
+    def heard_obstacle(self) -> str | None:
+        """Returns why a history may not hold cold tracks, None if they count there like those of train.
+
+        By default they are left out of histories.
+        """
+        return ONLY_TRAINING
 
     @abstractmethod
     def retriever(self, history: Interactions | None = None, pool: Pool = "warm") -> TopK[Any]:
@@ -234,6 +251,22 @@ class VectorRecommender(Recommender):
     def encode_cold(self) -> torch.Tensor:
         """Returns (cold, dim) float32 vectors of the cold tracks; NaN rows for those that cannot be recommended."""
         raise NotImplementedError(self.cold_obstacle)
+
+    def heard_index(self, history: Interactions, users: np.ndarray) -> np.ndarray | None:
+        """Returns (num_tracks,) the index of each track among candidates and cold ones, in this order; -1 for others.
+
+        None if none of these users has heard a cold track that counts: then `item_index` says what their histories are.
+
+        Args:
+            history: what they have played.
+            users: (n,) indices in user_ids.
+        """
+        if not len(self.cold) or self.heard_obstacle is not None:
+            return None
+        index = self.item_index.copy()
+        index[self.cold] = len(self.candidates) + np.arange(len(self.cold))
+        _, rows = history_rows(history, users)
+        return index if (index[history.items[rows]] >= len(self.candidates)).any() else None
 
     def retriever(self, history: Interactions | None = None, pool: Pool = "warm") -> VectorTopK:
         """Returns the search over the tracks of a pool; it does not depend on the history."""

@@ -145,9 +145,12 @@ class Bimodal(VectorRecommender, TrainedRecommender):
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the means of the vectors of the users' tracks."""
-        return torch.from_numpy(mean_of_items(self.encode_items().cpu().numpy(), self.item_index, history, users)).to(
-            self.home
-        )
+        vectors, index = self.encode_items(), self.heard_index(history, users)
+        if index is None:
+            index = self.item_index
+        else:
+            vectors = torch.cat([vectors, self.encode_cold()])
+        return torch.from_numpy(mean_of_items(vectors.cpu().numpy(), index, history, users)).to(self.home)
 
     def encode_items(self) -> torch.Tensor:
         """Returns the vectors of `output`; tracks that nobody played have those of the audio tower."""
@@ -165,6 +168,11 @@ class Bimodal(VectorRecommender, TrainedRecommender):
         if self.output == "collaborative":
             return "nobody has played them; use recommender.output=content or average"
         return None
+
+    @property
+    def heard_obstacle(self) -> str | None:
+        """Returns why cold tracks cannot be heard: the same as why they cannot be recommended."""
+        return self.cold_obstacle
 
     def encode_cold(self) -> torch.Tensor:
         """Returns the vectors of the audio tower for the cold tracks."""

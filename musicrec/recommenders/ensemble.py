@@ -47,6 +47,11 @@ class Ensemble(ScoreRecommender):
         parts = ("val", "test") if self.data.sequential else (None,)
         self._scores = {part: self._fused(frames, part) for part in parts}
 
+    @property
+    def listener_obstacle(self) -> str:
+        """Returns why somebody who is not in train gets no lists: there are none to fuse."""
+        return "it fuses the lists that other runs made for the users of the log"
+
     @classmethod
     def files_read(cls, settings: Mapping[str, Any]) -> dict[str, Path]:
         """Returns the predictions of each run."""

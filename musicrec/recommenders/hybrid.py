@@ -113,8 +113,12 @@ class Hybrid(VectorRecommender, TrainedRecommender):
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the mean of the vectors of the users' tracks."""
-        vectors = self.encode_items()
-        rows = item_sequences(history, users, self.item_index).to(self.home)
+        vectors, index = self.encode_items(), self.heard_index(history, users)
+        if index is None:
+            index = self.item_index
+        else:
+            vectors = torch.cat([vectors, self.encode_cold()])
+        rows = item_sequences(history, users, index).to(self.home)
         parts = torch.arange(len(users), device=self.home).split(_USERS_AT_ONCE)
         sums = torch.cat([sets_of(rows, part).sums(vectors) for part in parts])
         return sums / rows.lengths.clamp(min=1)[:, None]
@@ -131,6 +135,11 @@ class Hybrid(VectorRecommender, TrainedRecommender):
     @property
     def cold_obstacle(self) -> None:
         """Returns None: a track's vector needs its audio alone."""
+        return None
+
+    @property
+    def heard_obstacle(self) -> None:
+        """Returns None: a listener is the mean of vectors that cold tracks have, too."""
         return None
 
     def encode_cold(self) -> torch.Tensor:

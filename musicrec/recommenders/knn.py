@@ -27,6 +27,7 @@ class KNN(VectorRecommender):
     items: torch.Tensor
     cold_items: torch.Tensor
     cold_obstacle = None
+    heard_obstacle = None
 
     def __init__(self, inputs: Inputs, *, search: SearchName = "auto"):
         super().__init__(inputs, search=search)
@@ -36,8 +37,12 @@ class KNN(VectorRecommender):
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the normalised means of the users' tracks."""
-        means = normalised(mean_of_items(self.embeddings, self.item_index, history, users))
-        return torch.from_numpy(means).to(self.home)
+        vectors, index = self.embeddings, self.heard_index(history, users)
+        if index is None:
+            index = self.item_index
+        elif self.cold_vectors is not None:
+            vectors = np.concatenate([vectors, self.cold_vectors])
+        return torch.from_numpy(normalised(mean_of_items(vectors, index, history, users))).to(self.home)
 
     def encode_items(self) -> torch.Tensor:
         """Returns the normalised embeddings."""

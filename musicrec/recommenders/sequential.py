@@ -122,6 +122,11 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
             return "its linear head has outputs for the tracks of training only; use recommender.head=tied"
         return None
 
+    @property
+    def heard_obstacle(self) -> str | None:
+        """Returns why cold tracks cannot be heard: without an embedding nothing says what they are."""
+        return "it learns a vector per track of training; choose an embedding" if self.vectors is None else None
+
     @abstractmethod
     def train_source(self) -> BatchSource:
         """Returns the batches of training."""
@@ -180,14 +185,19 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
 
     def encode_users(self, users: np.ndarray, history: Interactions) -> torch.Tensor:
         """Returns the states that predict what follows; with a bias, also a 1 that it is multiplied by."""
-        sequences = item_sequences(history, users, self.item_index).to(self.home)
+        vectors, index = None, self.heard_index(history, users)
+        if index is None:
+            index = self.item_index
+        else:
+            vectors = torch.cat([self.net.item_vectors(), self.encode_cold()])
+        sequences = item_sequences(history, users, index).to(self.home)
         # Sequences of similar length go together, so that little is padded.
         order = torch.argsort(sequences.lengths, stable=True)
         size = self.net.positions.shape[1]
         states = torch.empty((len(users), size), device=self.home)
         for which in order.split(_PREDICT_BATCH) if len(users) else ():
             tokens, positions = asked(sequences, which, self.predict_len, mask=not self.causal)
-            states[which] = self.net.encode(tokens, positions).float()
+            states[which] = self.net.encode(tokens, positions, vectors).float()
         if self.net.output_vectors()[1] is not None:
             states = torch.cat([states, torch.ones_like(states[:, :1])], dim=1)
         return states

@@ -113,6 +113,11 @@ class Shallow(VectorRecommender, TrainedRecommender):
                 "recommender.user_freeze=false, recommender.item_freeze=false or recommender.hidden_dim=128"
             )
 
+    @property
+    def listener_obstacle(self) -> str:
+        """Returns why somebody who is not in train gets no lists: users are rows of a table."""
+        return "it learns a vector per user of training"
+
     def sources(self) -> tuple[BatchSource, BatchSource | None]:
         """Returns positive pairs with sampled negatives: those of train, and the held-out ones of val users."""
         train = self.data.train

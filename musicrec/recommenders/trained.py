@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from musicrec.columns import TRACK, USER
 from musicrec.data.batches.base import BatchDataModule, BatchSource, derived_seed
-from musicrec.errors import MusicrecError
+from musicrec.errors import MusicrecError, demand
 from musicrec.evaluation.metrics import metric_columns
 from musicrec.evaluation.retrieval_metric import RetrievalMetric
 from musicrec.recommenders.base import Recommender
@@ -236,5 +236,5 @@ def canonical_monitor(monitor: str) -> str:
     names = {f"val/{column}".lower(): f"val/{column}" for column in columns}
     if name.lower() not in names or not k.isdigit() or int(k) < 1:
         allowed = ", ".join(f"{known}@K" for known in names)
-        raise MusicrecError(f"monitor={monitor} is invalid; must be {VAL_LOSS}, {TRAIN_LOSS}, or {allowed}")
+        demand("monitor", monitor, False, f"{VAL_LOSS}, {TRAIN_LOSS}, or {allowed}")
     return f"{names[name.lower()]}@{int(k)}"

@@ -112,7 +112,7 @@ def _progress(workspace: Workspace, state: JobState) -> str:
 def _owner(workspace: Workspace, run: str) -> str:
     """Returns what the owner of a run says of its progress; "" without an owner."""
     try:
-        content = read_json(workspace.run_dir(run) / "run.json")
+        content = read_json(workspace.run_record(run))
         owner = content["owner"]
         where = f" on {owner['host']}" if owner.get("host") else ""
         return f"{owner.get('progress') or 'started'}{where}, heartbeat {owner['heartbeat']}"
@@ -122,5 +122,5 @@ def _owner(workspace: Workspace, run: str) -> str:
 
 def _training(workspace: Workspace) -> list[str]:
     """Returns a line for each run that a process owns."""
-    runs = sorted(path.parent.name for path in (workspace.root / "runs").glob("[!.]*/run.json"))
+    runs = workspace.recorded_runs()
     return [f"run {run}: {text}" for run in runs if (text := _owner(workspace, run))]

@@ -9,18 +9,25 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from musicrec.tracking.wandb_runs import STEP, WandbRun, define, start_run
+from musicrec.tracking.wandb_runs import STEP, Mode, WandbRun, define, start_run
 
 
-def wandb_logger(*args: Any, **settings: Any) -> RunLogger | None:
+def wandb_logger(
+    save_dir: str,
+    run: str,
+    project: str = "musicrec",
+    entity: str | None = None,
+    mode: Mode = "auto",
+    tags: list[str] | None = None,
+    group: str | None = None,
+    job_type: str = "train",
+) -> RunLogger | None:
     """Returns the logger of the run that `musicrec.tracking.wandb_runs.start_run` starts, None if it starts none.
 
-    Args:
-        args: its arguments.
-        settings: its keyword arguments.
+    The arguments are those of `start_run`; the values of the group `logger` are checked by them.
     """
-    run = start_run(*args, **settings)
-    return None if run is None else RunLogger(run)
+    started = start_run(save_dir, run, project, entity, mode, tags, group, job_type)
+    return None if started is None else RunLogger(started)
 
 
 class RunLogger(WandbLogger):

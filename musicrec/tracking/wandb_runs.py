@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from musicrec.errors import demand, first_line
+from musicrec.errors import first_line
 from musicrec.files import write_text
 from musicrec.sweeps.current import sweep
 from musicrec.tracking.wandb_access import agents_run, logged_in, offline_reason, remember
+from musicrec.values import checked, fits
 
 log = logging.getLogger(__name__)
 
 # In a run's folder: the id under which W&B knows it. Deleted when the run starts from scratch, kept when it resumes.
 WANDB_ID = "wandb_id"
-MODES = ("auto", "online", "offline", "disabled")
+Mode = Literal["auto", "online", "offline", "disabled"]
 STEP = "trainer/global_step"
 _LONGEST_TAG = 64  # characters that W&B takes
 _SECONDS_TO_FINISH = 300  # what is not uploaded by then stays in wandb/ for `wandb sync`
@@ -33,7 +34,7 @@ def start_run(
     run: str,
     project: str = "musicrec",
     entity: str | None = None,
-    mode: str = "auto",
+    mode: Mode = "auto",
     tags: Iterable[str] | None = None,
     group: str | None = None,
     job_type: str = "train",
@@ -57,10 +58,10 @@ def start_run(
     Raises:
         MusicrecError: if there is no such mode.
     """
-    demand("logger.wandb.mode", mode, mode in MODES, f"one of {', '.join(MODES)}")
+    checked("logger.wandb.mode", mode, Mode)
     if mode == "auto":
         wanted = os.environ.get("WANDB_MODE", "")
-        mode = wanted if wanted in MODES else ("online" if logged_in() else "offline")
+        mode = wanted if fits(wanted, Mode) else ("online" if logged_in() else "offline")  # type: ignore[assignment]
     if mode == "disabled":
         return None
     settings: dict[str, Any] = {

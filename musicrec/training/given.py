@@ -151,7 +151,7 @@ def as_finished(cfg: DictConfig) -> DictConfig | None:
     without.embedding = option("embedding", NO_EMBEDDING)
     for candidate in (cfg, without):
         chosen = settings(candidate, read=True)
-        record = RunRecord.read(_output(cfg).run_dir(run_name(candidate, chosen, read=True)) / "run.json")
+        record = RunRecord.read(_output(cfg).run_record(run_name(candidate, chosen, read=True)))
         known = record is not None and record.status == "finished" and record.settings == chosen
         # A recommender that may do without an embedding reads the one that it is given.
         if known and record is not None and (candidate is cfg or record.reads_embedding is False):

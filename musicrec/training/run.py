@@ -205,7 +205,7 @@ def _besides_data(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record_path(workspace: Workspace, name: str) -> Path:
-    return workspace.run_dir(name) / "run.json"
+    return workspace.run_record(name)
 
 
 def _attempt() -> str:

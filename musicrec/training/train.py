@@ -28,8 +28,6 @@ from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.scoring import score_run
 from musicrec.files import write_parquet, write_text
-from musicrec.recommenders.configure import make_recommender, training_settings
-from musicrec.recommenders.inputs import Inputs
 from musicrec.recommenders.trained import TrainedRecommender
 from musicrec.sweeps.current import record_job, sweep
 from musicrec.tracking.loggers import facts, opened
@@ -40,6 +38,7 @@ from musicrec.training.given import Given
 from musicrec.training.guards import FiniteLoss, Ownership, refuse_infinite_weights
 from musicrec.training.last_row import LastRow
 from musicrec.training.lease import Lease, TakenOver, owned
+from musicrec.training.model import make_model
 from musicrec.training.preemption import cluster_plugins
 from musicrec.training.quiet import quiet_lightning
 from musicrec.training.run import Run, is_main_process
@@ -134,15 +133,7 @@ def _train(given: Given, run: Run, record: RunRecord, lease: Lease | None) -> No
         log.info("%s", run.name)
     with quiet_lightning():
         pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
-        inputs = Inputs(
-            data,
-            vectors if vectors.shape[1] else None,
-            given.embedding.trainable,
-            seed=int(cfg.seed),
-            training=training_settings(cfg),
-            companion=given.companion,
-        )
-        model = make_recommender(cfg.recommender, inputs)
+        model = make_model(given)
         with opened(cfg.logger if main else {}, _described(cfg, data, vectors)) as loggers:
             if lease is not None:
                 loggers.guard_files(lease.check)

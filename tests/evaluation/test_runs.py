@@ -1,6 +1,9 @@
 """Runs in preds/: what is known of ours and of foreign ones."""
 
+import pytest
+
 from musicrec.evaluation.runs import find_runs
+from musicrec.files import write_text
 from tests.evaluation.made_up import MadeUp
 
 
@@ -22,3 +25,17 @@ def test_a_table_outside_the_workspace_is_refused(made_up: MadeUp) -> None:
     found = find_runs(made_up.workspace)
     assert found.runs == []
     assert found.skipped[0].startswith("evil_musicnn_s0.pqt: the comparison table cannot be called '../../evil'")
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [('{"status": "finished"}', True), ('{"status": "started"}', False), ("[[", False), ("3", False)],
+)
+def test_a_finished_run_without_predictions_is_told(made_up: MadeUp, record: str, told: bool) -> None:
+    made_up.run("knn", "musicnn", 1)
+    for name in ("knn_musicnn_s0", "bert_mert_s0"):
+        write_text(made_up.workspace.run_record(name), record)
+    lines = [
+        "bert_mert_s0.pqt: missing, though the run has finished; train it again or remove the folder runs/bert_mert_s0"
+    ]
+    assert find_runs(made_up.workspace).skipped == (lines if told else [])

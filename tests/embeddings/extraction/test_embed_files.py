@@ -46,7 +46,7 @@ def test_the_documented_scan_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "Music" / "a.wav").write_bytes((CLIPS / "frozenbubble_intro_16k_mono.wav").read_bytes())
     monkeypatch.setenv("HOME", str(tmp_path))
     text = (Path(__file__).parents[3] / "docs" / "extracting.md").read_text()
-    code = text.split("```python\n")[1].split("```")[0].replace("MusicNN())", "MusicNN(), num_workers=0)")
+    code = text.split("```python\n")[1].split("```")[0].replace('"musicnn")', '"musicnn", num_workers=0)')
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["matrix"].shape == (1, 200)
