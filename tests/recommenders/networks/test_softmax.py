@@ -51,7 +51,8 @@ def test_peaked_logits_leave_no_subnormal_gradients() -> None:
     states, weight, bias, targets = problem()
     scaled = 40 * states.detach()
     logits = F.linear(scaled, weight, bias)
-    assert (logits.amax(dim=1) - logits.amin(dim=1)).max() > 150  # exp(-150) does not exist in float32, exp(-95) only as a subnormal number
+    # exp(-150) does not exist in float32, exp(-95) only as a subnormal number.
+    assert (logits.amax(dim=1) - logits.amin(dim=1)).max() > 150
     learnt = [weight, bias]
     found = torch.autograd.grad(cross_entropy(scaled, weight, bias, targets), learnt)
     expected = torch.autograd.grad(F.cross_entropy(logits.double(), targets), learnt)
