@@ -40,7 +40,7 @@ def test_infinite_effects() -> None:
 def test_groups_and_sizes(made_up: MadeUp) -> None:
     made_up.run("knn", "musicnn", 1, size=200)
     made_up.run("knn", "random", 3, size=128)
-    made_up.run("ease", "", 2, name="ease_s0", table="baselines", title="EASE")
+    made_up.run("ease", "", 2, name="ease_s0", table="baselines", title="EASE", size=None)
     comparison = compare(made_up.workspace, 10)
     looks = {"musicnn": Look(0, 0), "random": Look(1, 1)}
     charts = group_charts(comparison, "cosine", "test", looks, {"ease": "EASE (no audio)"})
