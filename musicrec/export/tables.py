@@ -38,10 +38,10 @@ def write_numbers(path: Path, frame: pd.DataFrame, header: Sequence[str], separa
 def seconds(times: pd.Series) -> np.ndarray:
     """Returns seconds since 1970: int64 where all are whole, else float64.
 
-    >>> seconds(pd.Series(pd.to_datetime(["1970-01-01 00:01", "1970-01-02"])))
-    array([   60, 86400])
-    >>> seconds(pd.Series(pd.to_datetime(["1970-01-01 00:00:00.25"])))
-    array([0.25])
+    >>> seconds(pd.Series(pd.to_datetime(["1970-01-01 00:01", "1970-01-02 00:00"]))).tolist()
+    [60, 86400]
+    >>> seconds(pd.Series(pd.to_datetime(["1970-01-01 00:00:00.25"]))).tolist()
+    [0.25]
     """
     micros = times.to_numpy("datetime64[us]").astype(np.int64)
     whole, rest = np.divmod(micros, 1_000_000)

@@ -150,12 +150,14 @@ def write_user(workspace: Workspace, view: UserView) -> Path:
 
 
 def _file_name(user: str) -> str:
-    """Returns a file name that only this user has: other characters than those of usual ids lead to a hash.
+    """Returns a file name that only this user has, also on disks that do not tell letter case or Unicode forms apart.
 
-    >>> _file_name("user_7"), _file_name("a/b"), _file_name("a b")
-    ('user_7', 'a-b.c14cddc0', 'a-b.c8687a08')
+    Other characters than digits and small Latin letters lead to a hash.
+
+    >>> _file_name("user_7"), _file_name("a/b"), _file_name("a b"), _file_name("A")
+    ('user_7', 'a-b.c14cddc0', 'a-b.c8687a08', 'a.559aead0')
     """
-    name = re.sub(r"[^\w.-]|^\.", "-", user)[:_LONGEST_NAME]
+    name = re.sub(r"[^a-z0-9_.-]|^\.", "-", user.lower())[:_LONGEST_NAME]
     return name if name == user else f"{name}.{hashlib.sha256(user.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 

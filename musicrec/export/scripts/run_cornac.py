@@ -12,11 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cornac
 import numpy as np
 import pandas as pd
-from cornac.data import ImageModality, Reader
-from cornac.eval_methods import BaseMethod
 
 HERE = Path(__file__).resolve().parent
 TOP_K = 100  # length of the lists
@@ -24,6 +21,10 @@ TOP_K = 100  # length of the lists
 
 def main(words: list[str]) -> None:
     """Trains the model that the command line names and writes its lists."""
+    import cornac
+    from cornac.data import ImageModality
+    from cornac.eval_methods import BaseMethod
+
     name, *settings = words or ["BPR"]
     options = {key: _value(value) for key, _, value in (word.partition("=") for word in settings)}
     splits = {split: read(split) for split in ("train", "val", "test")}
@@ -48,6 +49,8 @@ def main(words: list[str]) -> None:
 
 def read(split: str) -> list[tuple[str, str, float]]:
     """Returns user, item and rating of the rows of a split."""
+    from cornac.data import Reader
+
     rows: list[tuple[str, str, float]] = Reader().read(str(HERE / f"{split}.csv"), fmt="UIR", sep=",", skip_lines=1)
     return rows
 

@@ -17,10 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
-from recbole.utils.case_study import full_sort_topk
 
 HERE = Path(__file__).resolve().parent
 TOP_K = 100  # length of the lists
@@ -29,6 +25,10 @@ USERS_AT_ONCE = 512
 
 def main(words: list[str]) -> None:
     """Trains the model that the command line names and writes its lists."""
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer, init_seed
+
     name, *settings = words or ["BPR"]
     options = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in settings)}
     facts = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
@@ -59,6 +59,8 @@ def main(words: list[str]) -> None:
 
 def listed(model: Any, data: Any, config: Any, split: str) -> pd.DataFrame:
     """Returns the lists of the users of a split, without what they have played: user_id, item_id, rank, score."""
+    from recbole.utils.case_study import full_sort_topk
+
     dataset, device = data.dataset, config["device"]
     users = np.unique(dataset.inter_feat[dataset.uid_field].numpy())
     k, blocks = min(TOP_K, dataset.item_num - 1), []
