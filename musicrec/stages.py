@@ -221,7 +221,7 @@ def _prepare(workspace: Workspace, source: DataSource) -> None:
     from musicrec.data.prepare import prepare as prepare_data
 
     report = prepare_data(source, workspace)
-    log.info("%s", report.statistics.to_string(index=False))
+    log.info("%s", report.table)
 
 
 def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> tuple[TrackIndex, dict[str, Path]]:

@@ -19,6 +19,8 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from musicrec.values import NotNegative
+
 log = logging.getLogger(__name__)
 
 # USR2 is submitit's notice that the time is up; SLURM's preemption, scontrol requeue and scancel send TERM.
@@ -36,7 +38,7 @@ class PreemptionGuard(pl.Callback):
             SIGTERM; writing a checkpoint and leaving takes some of it.
     """
 
-    def __init__(self, grace: float = 20.0):
+    def __init__(self, grace: NotNegative = 20.0):
         self._grace = grace
         self._previous: dict[signal.Signals, Any] = {}
         self._received: signal.Signals | None = None
@@ -122,7 +124,7 @@ class LastCheckpoint(ModelCheckpoint):
         seconds: at least so many between two checkpoints; tables of users and their optimiser state can be gigabytes.
     """
 
-    def __init__(self, dirpath: str, filename: str, seconds: float = 60.0):
+    def __init__(self, dirpath: str, filename: str, seconds: NotNegative = 60.0):
         super().__init__(
             dirpath=dirpath, filename=filename, enable_version_counter=False, auto_insert_metric_name=False
         )
