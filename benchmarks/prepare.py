@@ -36,7 +36,7 @@ from musicrec.data.splits.settings import SplitSettings
 from musicrec.workspace import Workspace
 log, folder, start, test, memory_limit = sys.argv[1:]
 source = DataSource("benchmark", plays=log, splits=SplitSettings(start=start, test=test), memory_limit=memory_limit)
-print(prepare(source, Workspace(Path(folder))).statistics.to_string(index=False))
+print(prepare(source, Workspace(Path(folder))).table)
 """
 
 # The steps of the study's preprocessing, in its order. It reads the log twice, once whole and once in chunks.

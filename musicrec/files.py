@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _SPECIAL = re.compile(r'[",\r\n]')
 
 # Key of our JSON in a parquet file's schema metadata.
-_PARQUET_KEY = b"musicrec"
+PARQUET_KEY = b"musicrec"
 
 
 # What other machines left is deleted after this many seconds without a change.
@@ -150,7 +150,7 @@ def write_parquet(frame: pd.DataFrame, path: str | Path, metadata: dict[str, Any
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     kept = dict(table.schema.metadata or {})
-    kept[_PARQUET_KEY] = json.dumps(metadata or {}, default=str).encode()
+    kept[PARQUET_KEY] = json.dumps(metadata or {}, default=str).encode()
     with atomic_path(path) as temporary:
         described = table.replace_schema_metadata(kept)
         pq.write_table(described, temporary, compression="zstd", write_page_checksum=True)
@@ -161,7 +161,7 @@ def parquet_metadata(path: str | Path) -> dict[str, Any]:
     import pyarrow.parquet as pq  # noqa: PLC0415 (as above)
 
     kept = pq.read_schema(path).metadata or {}
-    content = json.loads(kept.get(_PARQUET_KEY, b"{}"))
+    content = json.loads(kept.get(PARQUET_KEY, b"{}"))
     if not isinstance(content, dict):
         raise ValueError(f"the metadata of {path} are no object")
     return content

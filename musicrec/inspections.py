@@ -1,4 +1,4 @@
-"""What evaluate.py shows instead of a comparison: embeddings in space, a user's lists, tracks like a text."""
+"""What evaluate.py does instead of a comparison: embeddings in space, a user's lists, tracks like a text, exports."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.report.geometry_page import draw_geometry, measure_embeddings, print_geometry
 from musicrec.evaluation.report.listening_page import inspect_user, print_user, write_user
 from musicrec.evaluation.report.text_page import find_by_text, print_text, write_text_page
+from musicrec.export.export import export
 from musicrec.options import make
 from musicrec.workspace import TrackIndex, Workspace
 
@@ -60,6 +61,20 @@ def show_tracks_like_text(cfg: DictConfig, workspace: Workspace) -> None:
     view = find_by_text(workspace, embedding, str(cfg.inspect.text), _playable(cfg, workspace))
     print_text(view)
     _tell(write_text_page(workspace, view))
+
+
+def export_to(cfg: DictConfig, workspace: Workspace) -> None:
+    """Writes splits and vectors in the format of another framework."""
+    export(
+        workspace,
+        str(cfg.export),
+        str(cfg.data.name),
+        make_embedding(with_checkpoint(cfg)),
+        VectorOptions.of(cfg.embedding),
+        seed=int(cfg.seed),
+        repeat=bool(cfg.eval.repeat),
+        overwrite=bool(cfg.overwrite),
+    )
 
 
 def _tell(page: Path) -> None:

@@ -130,7 +130,7 @@ def _import_lightning() -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Stage 2C: every predictions file in the workspace -> tables, significance, report; or one user's lists."""
+    """Stage 2C: every predictions file in the workspace -> tables, significance, report; or lists, or an export."""
     from functools import partial
 
     from musicrec.evaluation.comparison import compare
@@ -156,6 +156,11 @@ def evaluate(cfg: DictConfig) -> None:
         from musicrec import inspections
 
         inspections.show_tracks_like_text(cfg, workspace)
+        return
+    if cfg.export is not None:
+        from musicrec import inspections
+
+        inspections.export_to(cfg, workspace)
         return
     users, groups = OmegaConf.select(cfg, "data.users"), cfg.eval.groups
     comparison = compare(
@@ -221,7 +226,7 @@ def _prepare(workspace: Workspace, source: DataSource) -> None:
     from musicrec.data.prepare import prepare as prepare_data
 
     report = prepare_data(source, workspace)
-    log.info("%s", report.statistics.to_string(index=False))
+    log.info("%s", report.table)
 
 
 def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> tuple[TrackIndex, dict[str, Path]]:

@@ -45,10 +45,22 @@ def is_memory(text: str) -> bool:
     >>> [is_memory(text) for text in ("4GB", "1.5 TiB", "4", "-4GB", "0MB")]
     [True, True, False, False, False]
     """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) *[kmgt]i?b", text, re.IGNORECASE)
+    found = _MEMORY.fullmatch(text)
     return found is not None and float(found[1]) > 0
 
 
+def memory_bytes(text: str) -> int:
+    """Returns the bytes of an amount of memory that `is_memory` accepts.
+
+    >>> [memory_bytes(text) for text in ("4GB", "1.5 KiB")]
+    [4000000000, 1536]
+    """
+    found = _MEMORY.fullmatch(text)
+    assert found is not None
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** (1 + "kmgt".index(found[2].lower())))
+
+
+_MEMORY = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) *([kmgt])(i?)b", re.IGNORECASE)
 _LONGEST_NAME = 180  # bytes; files add e.g. `_cold_test.pqt`, and file systems allow 255
 _MOST = 1_000_000_000
 

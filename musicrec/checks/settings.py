@@ -22,6 +22,7 @@ class TopSettings:
         monitor_mode: which value of it is better; None = set by train.py.
         overwrite: rerun finished runs.
         wait: for another process that trains the same run.
+        export: framework that splits and vectors are written for.
         status: show how far the sweeps of the workspace are: all, the latest until it has ended, or that of a name.
     """
 
@@ -31,6 +32,7 @@ class TopSettings:
     monitor_mode: Literal["min", "max"] | None
     overwrite: bool
     wait: bool
+    export: Literal["recbole", "mmrec", "cornac"] | None
     status: bool | Text
 
 

@@ -8,17 +8,20 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from scipy.sparse import csr_matrix
 
 from musicrec.errors import MusicrecError, first_line
 from musicrec.files import write_text
 from musicrec.workspace import TrackIndex, Workspace
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,8 @@ class TrackArtists:
     @property
     def matrix(self) -> csr_matrix:
         """Returns (num_tracks, artists) float32, 1 where a track is by an artist."""
+        from scipy.sparse import csr_matrix  # noqa: PLC0415 (prepare.py needs none of it, and it takes 0.1 s)
+
         shape = (self.num_tracks, int(self.artists.max(initial=-1)) + 1)
         return csr_matrix((np.ones(len(self.tracks), np.float32), (self.tracks, self.artists)), shape=shape)
 

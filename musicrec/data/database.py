@@ -16,9 +16,6 @@ from musicrec.disk import disk_problem
 from musicrec.errors import MusicrecError, first_line
 from musicrec.files import temporary_name
 
-# A column of a row group is dictionary-encoded up to this number of distinct values, more than a large library has
-# tracks.
-DICTIONARY_SIZE = 1 << 16
 # Share of the memory limit; the rest is for Python, its libraries and the blocks of a log that are being parsed.
 DATABASE_SHARE = 0.75
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -36,7 +33,7 @@ def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.D
     Raises:
         MusicrecError: if the limit is not a memory size, or memory or disk are insufficient.
     """
-    with _spill_folder(folder) as spill, duckdb.connect() as connection:
+    with spill_folder(folder) as spill, duckdb.connect() as connection:
         try:
             connection.execute(f"SET memory_limit = {literal(memory_limit)}")
             connection.execute(f"SET memory_limit = '{int(DATABASE_SHARE * _limit(connection))}B'")
@@ -63,7 +60,7 @@ def database(folder: Path, memory_limit: str, threads: int) -> Iterator[duckdb.D
 
 
 @contextmanager
-def _spill_folder(folder: Path) -> Iterator[Path]:
+def spill_folder(folder: Path) -> Iterator[Path]:
     """Yields a new folder in another one, and deletes it at the end; if this process dies, the next start does."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +94,7 @@ def copy_to_parquet(
         f"""
         COPY ({query}) TO {literal(path)}
         (
-            FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT {DICTIONARY_SIZE},
+            FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1,
             KV_METADATA {{musicrec: {stored}}}
         )
         """

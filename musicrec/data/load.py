@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from musicrec.data.log.formats import AUTO
 from musicrec.data.log.read import open_log
 from musicrec.data.log.values import NOT_UTF8, SECONDS, BadRow, LogBatch
-from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource, LogPart
 from musicrec.data.splits.given import placed
+from musicrec.data.table.play_table import PlayTable
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path
 
@@ -224,7 +225,7 @@ def _refuse_times_as_ids(path: str, batch: LogBatch) -> None:
     for key, ids in (("user_column", batch.users), ("track_column", batch.tracks)):
         if isinstance(ids, np.ndarray):
             continue
-        first = ids.dictionary[:100].to_pylist()
+        first = (ids.dictionary if isinstance(ids, pa.DictionaryArray) else ids)[:100].to_pylist()
         if all(_TIME_OF_DAY.match(value) for value in first):
             raise MusicrecError(
                 f"the {key.split('_')[0]} ids of {path}, such as {first[0]!r}, look like timestamps; are columns "

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from musicrec.data.artists import artists_path, save_artists
-from musicrec.data.database import database
 from musicrec.data.load import load, shown_paths
 from musicrec.data.log.content_hash import hashes_path, log_hashes
-from musicrec.data.play_table import PlayTable
 from musicrec.data.source import DataSource, LogPart
+from musicrec.data.table.play_table import PlayTable, table_in
 from musicrec.data.track_matching import match_tracks
 from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_metadata
@@ -99,10 +99,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
     present = Plays.of(workspace.plays)
     # An index made from a log grows with the log. One made from audio or given by the user decides what is known.
     from_log = tracks is None or (present is not None and present.index_from_log and not source.has_audio(workspace))
-    threads = usable_cpus()
-    with database(workspace.root, source.memory_limit, threads) as connection:
-        raw = PlayTable(connection)
-        bad_rows, by_name = load(source, parts, raw, rejected_path(workspace), threads)
+    with table_in(workspace.root, source.memory_limit) as raw:
+        bad_rows, by_name = load(source, parts, raw, rejected_path(workspace), usable_cpus())
         track_ids = raw.tracks.ids()
         if from_log:
             tracks = (tracks or TrackIndex([])).extended(track_ids)
@@ -115,8 +113,8 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
             raise MusicrecError(_nothing_known(path, track_ids, tracks, raw.users.ids()))
         reasons = {track_ids[code]: reason for code, reason in matches.ambiguous.items()}
         _write_unknown(unknown_path(workspace), {track_ids[code]: plays for code, plays in unknown.items()}, reasons)
-        plays = Plays(
-            made_from=_identity(source, parts, tracks, hashes_path(workspace)),
+        facts = Plays(
+            made_from={},
             index_from_log=from_log,
             rows=raw.rows,
             bad_rows=bad_rows,
@@ -127,8 +125,12 @@ def make_plays(source: DataSource, workspace: Workspace, tracks: TrackIndex | No
         )
         if source.log.artist_column is not None:
             _save_artists(raw, rows, tracks, f"data.artist_column={source.log.artist_column}", workspace)
-        with atomic_path(workspace.plays) as temporary:
-            raw.write(rows, temporary, {**tracks.stamp(), "plays": vars(plays)})
+        with atomic_path(workspace.plays) as temporary, ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+            # Sorting and writing leave a core idle, so the log's hash costs no time.
+            made_from = pool.submit(_identity, source, parts, tracks, hashes_path(workspace))
+            stamp = tracks.stamp()
+            raw.write(rows, temporary, lambda: {**stamp, "plays": {**vars(facts), "made_from": made_from.result()}})
+            plays = replace(facts, made_from=made_from.result())
     if from_log:
         # Only now: an index without plays.pqt would be taken for one that the user has given.
         tracks.save(workspace.track_index)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow.parquet as pq
 
 from musicrec.audio.library import scan
@@ -20,11 +20,14 @@ from musicrec.data.plays import Plays, make_plays, present_plays, rejected_path,
 from musicrec.data.source import DataSource
 from musicrec.data.splits.given import report_odd_pairs
 from musicrec.data.splits.registry import SPLITS
-from musicrec.data.statistics import STATISTICS, split_statistics
+from musicrec.data.statistics import aligned, read_statistics, split_statistics
 from musicrec.errors import MusicrecError
-from musicrec.files import atomic_path, parquet_damage, parquet_metadata
+from musicrec.files import atomic_path, csv_text, parquet_damage, parquet_metadata
 from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class PrepareReport:
         tracks: number of tracks in the index.
         plays: facts about plays.pqt: rows read, rejected rows, unknown tracks.
         period: the dates, as text.
-        statistics: one row per split, see `split_statistics`; also in data/stats.csv.
+        rows: header and one row per split, see `split_statistics`; also in data/stats.csv.
         rejected_rows: path of the list of rejected rows, None if there are none.
         unknown_tracks: path of the list of unknown tracks, None if there are none.
         made: the files that were made; empty if all were up to date.
@@ -49,10 +52,22 @@ class PrepareReport:
     tracks: int
     plays: Plays
     period: str
-    statistics: pd.DataFrame
+    rows: list[list[str]]
     rejected_rows: Path | None
     unknown_tracks: Path | None
     made: tuple[Path, ...]
+
+    @property
+    def table(self) -> str:
+        """Returns the statistics as text."""
+        return aligned(self.rows)
+
+    @property
+    def statistics(self) -> pd.DataFrame:
+        """Returns the statistics as a table."""
+        import pandas  # noqa: PLC0415 (prepare.py itself needs none of it, and it takes 0.2 s)
+
+        return pandas.read_csv(io.StringIO(csv_text(self.rows)))
 
 
 def stats_path(workspace: Workspace) -> Path:
@@ -91,7 +106,7 @@ def prepare(source: DataSource, workspace: Workspace) -> PrepareReport:
         tracks=len(tracks),
         plays=plays,
         period=period,
-        statistics=pd.read_csv(stats_path(workspace)),
+        rows=read_statistics(stats_path(workspace)),
         rejected_rows=rejected if plays.bad_rows else None,
         unknown_tracks=unknown if plays.unknown_tracks else None,
         made=tuple(made),
@@ -144,13 +159,10 @@ def _present(workspace: Workspace, settings: dict[str, Any]) -> str | None:
 def _fits(statistics: Path, files: Sequence[Path]) -> bool:
     """Returns whether a table of statistics is whole and counts the rows that the split files have."""
     try:
-        text = statistics.read_text(encoding="utf-8")
-        frame = pd.read_csv(statistics)
-        sizes = dict(zip(frame[SPLIT], frame["rows"], strict=True))
-        whole = text.endswith("\n") and list(frame.columns) == list(STATISTICS)
-        return whole and sizes == {path.stem: pq.read_metadata(path).num_rows for path in files}
-    except (OSError, ValueError, KeyError):
+        sizes = {row[0]: int(row[1]) for row in read_statistics(statistics)[1:]}
+    except (OSError, ValueError):
         return False
+    return sizes == {path.stem: pq.read_metadata(path).num_rows for path in files}
 
 
 def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: TrackIndex, settings: dict[str, Any]) -> str:
@@ -182,8 +194,10 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: Track
                 report_odd_pairs(connection, written, odd_pairs, tracks)
             else:
                 odd_pairs.unlink(missing_ok=True)
-            statistics = split_statistics(connection, written)
-            statistics.to_csv(stack.enter_context(atomic_path(stats_path(workspace))), index=False)
+            table = csv_text(
+                [["" if cell is None else cell for cell in row] for row in split_statistics(connection, written)]
+            )
+            stack.enter_context(atomic_path(stats_path(workspace))).write_text(table, encoding="utf-8")
             # Stale files of another split would be taken for this one's truth. If killed here, loading reports the
             # missing files.
             for name in {name for other in SPLITS.values() for name in other.files} - set(split.files):

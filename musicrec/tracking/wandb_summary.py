@@ -17,13 +17,13 @@ def log_comparison(comparison: Comparison, plots: Iterable[Plot], start: Callabl
 
     Args:
         comparison: what `compare` returned.
-        plots: what `draw` returned; curves of single runs are left to those runs.
+        plots: what `draw` returned.
         start: starts a W&B run from the keywords run, job_type, tags and, for a sweep, group; returns None if W&B is
             off.
     """
     import wandb  # takes a second, and is optional
 
-    shared = [plot for plot in plots if not plot.name.startswith("curves_")]
+    shared = list(plots)
     sweeps = {name: run.info.sweep for name, run in comparison.runs.items()}
     logged = 0
     for sweep in sorted(set(sweeps.values()), key=lambda sweep: (sweep is not None, sweep)):

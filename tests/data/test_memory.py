@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
-from musicrec.data import play_table, plays, prepare
+from musicrec.data import plays, prepare
+from musicrec.data.table.play_table import PlayTable
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 from tests.data.made_log import source
@@ -36,19 +36,19 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_work_beyond_the_limit_goes_to_disk(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spilled: list[int] = []
+    spilled: list[tuple[int, int]] = []
 
-    def watched(connection: duckdb.DuckDBPyConnection, *arguments: Any) -> None:
-        copied(connection, *arguments)
-        [(size,)] = connection.execute("SELECT coalesce(sum(size), 0) FROM duckdb_temporary_files()").fetchall()
-        spilled.append(size)
+    def watched(table: PlayTable, *arguments: Any) -> None:
+        written(table, *arguments)
+        spilled.append((table.spilled, sum(path.stat().st_size for path in little.root.glob(".tmp-*/keys"))))
 
-    copied = play_table.copy_to_parquet
-    monkeypatch.setattr(play_table, "copy_to_parquet", watched)
+    written = PlayTable.write
+    monkeypatch.setattr(PlayTable, "write", watched)
     little, much = Workspace(tmp_path / "little"), Workspace(tmp_path / "much")
     prepare.prepare(source(log, memory_limit="40MB"), little)
     prepare.prepare(source(log, memory_limit="4GB"), much)
-    assert spilled[0] > 0 and spilled[1] == 0
+    (rows, keys), in_memory = spilled
+    assert 1_000_000 * 16 < rows < ROWS * 16 and keys == ROWS * 8 and in_memory == (0, 0)
     for path in (much.plays, *(much.split(name) for name in ("train", "val", "test"))):
         pd.testing.assert_frame_equal(pd.read_parquet(little.root / path.relative_to(much.root)), pd.read_parquet(path))
     assert not list(little.root.glob(".tmp-*"))
@@ -59,4 +59,6 @@ def test_hopeless_limit(log: Path, tmp_path: Path) -> None:
     with pytest.raises(MusicrecError, match="data.memory_limit=8MB is too small") as caught:
         prepare.prepare(source(log, memory_limit="8MB"), workspace)
     assert "\n" not in str(caught.value)
-    assert not [path for path in workspace.root.rglob("*") if path.is_file() and path.name != ".hashes.json"]
+    # What was finished before the split stays.
+    left = {path.name for path in workspace.root.rglob("*") if path.is_file()}
+    assert left == {".hashes.json", "trackid_sorted.csv", "plays.pqt"}

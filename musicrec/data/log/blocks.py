@@ -12,7 +12,7 @@ from musicrec.data.log.delimited import parse_clean, parse_delimited
 from musicrec.data.log.formats import LISTENBRAINZ, SEQUENCES, SPOTIFY, Layout
 from musicrec.data.log.listens import parse_clean_json, parse_json
 from musicrec.data.log.sequences import parse_sequences
-from musicrec.data.log.text import MAX_LINE, check_length, with_line_feeds, without_end_mark
+from musicrec.data.log.text import MAX_LINE, check_length, count_lines, with_line_feeds, without_end_mark
 from musicrec.data.log.values import LogBatch
 
 # Large enough that a block has far fewer distinct ids than rows. Larger blocks cost memory.
@@ -26,16 +26,31 @@ _SMALL_PIECE_BYTES = 1 << 16
 _SHORT_ROW = 12
 _MOST_BAD_ROWS = 20_000
 # How blocks are parsed, by format; others are delimited.
-_CLEAN: dict[str, Callable[[bytes, Layout], LogBatch | None]] = {
+_CLEAN: dict[str, Callable[[bytes | bytearray, Layout, int], LogBatch | None]] = {
     LISTENBRAINZ: parse_clean_json,
     SPOTIFY: parse_clean_json,
-    SEQUENCES: lambda block, layout: None,
+    SEQUENCES: lambda text, layout, lines: None,
 }
 _CAREFUL = {LISTENBRAINZ: parse_json, SPOTIFY: parse_json, SEQUENCES: parse_sequences}
 
 
-def cut_blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str, line: int) -> Iterator[bytes]:
-    """Yields the rest of a stream as blocks of whole rows, each ending in a line feed.
+@dataclass(frozen=True)
+class Block:
+    """Whole rows of a text.
+
+    Attributes:
+        text: the rows, each ending in a line feed.
+        line: number of the first line.
+        lines: how many lines they are.
+    """
+
+    text: bytes | bytearray
+    line: int
+    lines: int
+
+
+def cut_blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str, line: int) -> Iterator[Block]:
+    """Yields the rest of a stream as blocks of whole rows.
 
     Args:
         stream: the rest.
@@ -44,22 +59,33 @@ def cut_blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str
         name: of the file, for messages.
         line: number of the first line.
     """
-    tail = head
-    while data := stream.read(BLOCK_BYTES):
-        data = tail + data
+    tail = bytearray(head)
+    while True:
+        # Read behind the tail: joining both would copy the block.
+        begin = len(tail)
+        data = bytearray(begin + BLOCK_BYTES)
+        data[:begin] = tail
+        if not (count := stream.readinto(memoryview(data)[begin:])):
+            break
+        del data[begin + count :]
         cut = _last_row_end(data) if layout.quoted else data.rfind(b"\n") + 1
-        if cut:
-            yield with_line_feeds(data[:cut], layout)
-        line += data.count(b"\n", 0, cut)
         tail = data[cut:]
+        if cut:
+            del data[cut:]
+            yield (block := _block(data, layout, line))
+            line += block.lines
         if not layout.quoted or len(tail) > MAX_LINE + MAX_QUOTED_BYTES:
             check_length(name, line, len(tail))
-    tail = without_end_mark(tail)
-    if tail:
-        yield with_line_feeds(tail, layout)
+    if last := without_end_mark(tail):
+        yield _block(last, layout, line)
 
 
-def _last_row_end(data: bytes) -> int:
+def _block(text: bytes | bytearray, layout: Layout, line: int) -> Block:
+    text = with_line_feeds(text, layout)
+    return Block(text, line, count_lines(text))
+
+
+def _last_row_end(data: bytes | bytearray) -> int:
     """Returns the index after the last line break outside quotation marks, 0 if there is none.
 
     If quotation marks do not pair up, as in a title that contains one, it is the index after the last line break.
@@ -73,15 +99,13 @@ def _last_row_end(data: bytes) -> int:
     return cut if cut and not inside else last
 
 
-def parse_blocks(blocks: Iterator[bytes], layout: Layout, workers: int, line: int) -> Iterator[LogBatch]:
-    """Yields the rows of blocks, the first of which begins with the line numbered `line`."""
+def parse_blocks(blocks: Iterator[Block], layout: Layout, workers: int) -> Iterator[LogBatch]:
+    """Yields the rows of blocks."""
     with ThreadPoolExecutor(workers, thread_name_prefix="log") as pool:
         pending: deque[Future[_Parsed]] = deque()
         try:
             for block in blocks:
-                # Counting the lines of each block gives the number of the next block's first line, and is cheap.
-                pending.append(pool.submit(_parse, block, layout, line))
-                line += block.count(b"\n")
+                pending.append(pool.submit(_parse, block, layout))
                 if len(pending) > workers:
                     yield from _all_of(pending.popleft().result(), layout)
             while pending:
@@ -101,25 +125,25 @@ class _Parsed:
     """
 
     batches: list[LogBatch]
-    rest: bytes
+    rest: bytes | bytearray
     line: int
 
 
-def _parse(block: bytes, layout: Layout, line: int) -> _Parsed:
+def _parse(block: Block, layout: Layout) -> _Parsed:
     """Parses a block at once if all of its rows are good, otherwise piece by piece."""
-    if (clean := _CLEAN.get(layout.format, parse_clean)(block, layout)) is not None:
-        return _Parsed([clean], b"", line)
-    return _parse_pieces(block, layout, line)
+    if (clean := _CLEAN.get(layout.format, parse_clean)(block.text, layout, block.lines)) is not None:
+        return _Parsed([clean], b"", block.line)
+    return _parse_pieces(block.text, layout, block.line)
 
 
-def _parse_pieces(block: bytes, layout: Layout, line: int) -> _Parsed:
+def _parse_pieces(block: bytes | bytearray, layout: Layout, line: int) -> _Parsed:
     """Parses a block piece by piece, as long as there are not too many bad rows."""
     parse = _CAREFUL.get(layout.format, parse_delimited)
     batches: list[LogBatch] = []
     start = bad = 0
     while start < len(block) and bad < _MOST_BAD_ROWS:
         end = _piece_end(block, start, layout)
-        piece = block[start:end]
+        piece = bytes(block[start:end])
         batches.append(parse(piece, layout, line))
         bad += len(batches[-1].bad)
         line += piece.count(b"\n")
@@ -135,7 +159,7 @@ def _all_of(parsed: _Parsed, layout: Layout) -> Iterator[LogBatch]:
         yield from parsed.batches
 
 
-def _piece_end(block: bytes, start: int, layout: Layout) -> int:
+def _piece_end(block: bytes | bytearray, start: int, layout: Layout) -> int:
     """Returns the end of a piece of whole rows that begins at `start`."""
     stop = start + _PIECE_BYTES
     if stop >= len(block):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pyarrow.csv as pa_csv
 
 from musicrec.data.log.detect import csv_rows
 from musicrec.data.log.formats import Layout
+from musicrec.data.log.text import count_lines
 from musicrec.data.log.values import BadRow, LogBatch, check_rows, instants, plain_integers, shown_line
 
 _NEVER_CLOSED = "a quotation mark that is not closed"
@@ -31,12 +33,12 @@ def parse_delimited(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         layout: the columns.
         first_line: the number of the block's first line.
     """
-    batch = parse_clean(block, layout)
+    batch = parse_clean(block, layout, count_lines(block))
     return _parse_carefully(block, layout, first_line) if batch is None else batch
 
 
 def _read_csv(
-    block: bytes, layout: Layout, types: list[pa.DataType], on_ragged: Callable[[Any], str]
+    block: bytes | bytearray, layout: Layout, types: list[pa.DataType], on_ragged: Callable[[Any], str] | None = None
 ) -> list[pa.Array]:
     """Returns the columns of a block at `layout.positions`, converted by pyarrow.
 
@@ -44,11 +46,14 @@ def _read_csv(
         block: whole lines.
         layout: the columns.
         types: of the columns, in the order of `layout.positions`.
-        on_ragged: called with every row that has too few or too many cells; returns "skip", or "error" to raise.
+        on_ragged: called with every row that has too few or too many cells, which must be UTF-8, and returns "skip".
+            None: such a row is an error.
 
     Raises:
         pa.ArrowInvalid: if a value cannot be converted.
     """
+    if block.startswith(codecs.BOM_UTF8):  # pyarrow would drop it, but it is part of the first id
+        block = codecs.BOM_UTF8 + block
     names = [f"c{position}" for position in range(layout.width)]
     wanted = [names[position] for position in layout.positions]
     table = pa_csv.read_csv(
@@ -68,30 +73,24 @@ def _read_csv(
     return [column.combine_chunks() for column in table.columns]
 
 
-def parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
-    """Returns the rows of a block in which every row is good, otherwise None."""
+def parse_clean(block: bytes | bytearray, layout: Layout, lines: int) -> LogBatch | None:
+    """Returns the rows of a block in which each of its lines is a good row, otherwise None."""
     if block.isspace():
         return _parse_carefully(b"", layout, 0)  # nothing but blank lines
     kind = _sniff(block, layout)
     identity = pa.dictionary(pa.int32(), pa.string())
-    kinds: dict[str | None, pa.DataType] = {name: identity for name in layout.fields}
+    # The parts of composed ids recur; whole ids are looked up once, when they are numbered (`Codes`).
+    kinds: dict[str | None, pa.DataType] = {name: identity if layout.by_name else pa.string() for name in layout.fields}
     kinds |= {layout.user: pa.string(), layout.timestamp: kind, layout.count: pa.int64(), layout.label: identity}
     kinds[layout.artist] = identity
     try:
-        columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted], lambda row: "error")
+        columns = _read_csv(block, layout, [kinds[name] for name in layout.wanted])
         users, tracks, times, *rest = layout.assembled(columns)
     except pa.ArrowInvalid:
         return None
-    if layout.by_name:
-        tracks = tracks.dictionary_encode()
-    if layout.user is not None:
-        integers = plain_integers(users)
-        users = users.dictionary_encode() if integers is None else integers
-    if (
-        len(users) != block.count(b"\n")
-        or (isinstance(users, pa.Array) and _holds_empty(users))
-        or _holds_empty(tracks)
-    ):
+    if layout.user is not None and (integers := plain_integers(users)) is not None:
+        users = integers
+    if len(users) != lines or _holds_empty(users) or _holds_empty(tracks):
         return None
     timestamps, formats = instants(times)
     artists = rest.pop() if layout.artist is not None else None
@@ -102,7 +101,7 @@ def parse_clean(block: bytes, layout: Layout) -> LogBatch | None:
     return LogBatch(users, tracks, timestamps, counts, formats=formats, labels=labels, artists=artists)
 
 
-def _sniff(block: bytes, layout: Layout) -> pa.DataType:
+def _sniff(block: bytes | bytearray, layout: Layout) -> pa.DataType:
     """Returns the type of a block's timestamps, guessed from its first row; a wrong guess only costs time."""
     if layout.timestamp is None:
         return pa.int64()
@@ -115,9 +114,12 @@ def _sniff(block: bytes, layout: Layout) -> pa.DataType:
     return pa.timestamp("us", tz="UTC") if cell.endswith(b"Z") or b"+" in cell else pa.timestamp("us")
 
 
-def _holds_empty(ids: pa.DictionaryArray) -> bool:
-
-    return bool(pc.any(pc.equal(ids.dictionary, "")).as_py())
+def _holds_empty(ids: pa.Array | np.ndarray) -> bool:
+    """Returns whether one of some ids is an empty text."""
+    if isinstance(ids, np.ndarray):
+        return False
+    texts = ids.dictionary if pa.types.is_dictionary(ids.type) else ids
+    return bool(pc.any(pc.equal(pc.binary_length(texts), 0)).as_py())
 
 
 def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:
@@ -131,7 +133,7 @@ def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:
 
     types: list[pa.DataType] = [pa.binary()] * len(layout.positions)
     try:
-        columns = _read_csv(block, layout, types, note)
+        columns = _read_csv(_decodable(block, lines, layout), layout, types, note)
         line_of_row = np.delete(np.arange(len(lines)), sorted(faults))
         understood = len(line_of_row) == len(columns[0])
     except pa.ArrowInvalid:
@@ -146,6 +148,37 @@ def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:
         if lines[index].strip()  # a blank line is not a row
     ]
     return batch
+
+
+def _decodable(block: bytes, lines: list[bytes], layout: Layout) -> bytes:
+    """Returns a block in which all lines with too few or too many cells are UTF-8, which pyarrow needs to report them.
+
+    Raises:
+        pa.ArrowInvalid: if a line that is not UTF-8 has quotation marks, so that its cells are not known.
+    """
+    try:
+        block.decode("utf-8")
+        return block
+    except UnicodeDecodeError:
+        replaced = [line if _is_utf8(line) else _ragged_as_ascii(line, layout) for line in lines]
+        return b"".join(line + b"\n" for line in replaced)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+        return True
+    except UnicodeDecodeError:
+        return False
+
+
+def _ragged_as_ascii(line: bytes, layout: Layout) -> bytes:
+    """Returns a line that is not UTF-8, with question marks for what is not ASCII if it is ragged."""
+    if layout.quoted and b'"' in line:
+        raise pa.ArrowInvalid("quotation marks in a line that is not UTF-8")
+    if line.count(layout.delimiter.encode()) == layout.width - 1:
+        return line
+    return line.decode("ascii", "replace").replace("\ufffd", "?").encode("ascii")
 
 
 def _parse_with_csv(lines: list[bytes], layout: Layout) -> tuple[list[pa.Array], np.ndarray, dict[int, str]]:

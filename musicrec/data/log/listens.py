@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from musicrec.data.log.formats import Layout
+from musicrec.data.log.text import count_lines
 from musicrec.data.log.values import BadRow, LogBatch, check_rows, shown_line
 
 _USER = ("user_name", "username", "user_id", "user")
@@ -27,12 +28,12 @@ _OTHER_MEDIA = ("episode_name", "spotify_episode_uri", "audiobook_title", "audio
 NOT_MUSIC = "podcasts, videos and audiobooks"
 
 
-def parse_clean_json(block: bytes, layout: Layout) -> LogBatch | None:
-    """Returns the rows of a block in which every line is a listen in ListenBrainz' own form, otherwise None."""
+def parse_clean_json(block: bytes | bytearray, layout: Layout, lines: int) -> LogBatch | None:
+    """Returns the rows of a block in which each of its lines is a listen in ListenBrainz' own form, otherwise None."""
     if b"ms" in block and (b'"ms_played"' in block or b'"msPlayed"' in block):
         return None
     columns = _columns(block, layout.nobody)
-    if columns is None or len(columns[0]) != block.count(b"\n"):
+    if columns is None or len(columns[0]) != lines:
         return None
     batch, reasons = check_rows(layout.assembled(columns))
     return None if reasons else batch
@@ -40,7 +41,7 @@ def parse_clean_json(block: bytes, layout: Layout) -> LogBatch | None:
 
 def parse_json(block: bytes, layout: Layout, first_line: int) -> LogBatch:
     """Returns the rows of a block of whole lines, bad ones set apart."""
-    batch = parse_clean_json(block, layout)
+    batch = parse_clean_json(block, layout, count_lines(block))
     if batch is not None:
         return batch
     nobody = layout.nobody
@@ -65,7 +66,7 @@ def parse_json(block: bytes, layout: Layout, first_line: int) -> LogBatch:
     return batch
 
 
-def _columns(block: bytes, nobody: str) -> list[pa.Array] | None:
+def _columns(block: bytes | bytearray, nobody: str) -> list[pa.Array] | None:
     """Returns user, artist, track and time of listens in ListenBrainz' own form, None if a line differs from it."""
     names = pa.struct([("artist_name", pa.string()), ("track_name", pa.string())])
     schema = pa.schema([("user_name", pa.string()), ("listened_at", pa.float64()), ("track_metadata", names)])

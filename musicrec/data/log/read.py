@@ -153,7 +153,7 @@ def _begun(file: LogFile, columns: LogColumns, workers: int, files: ExitStack) -
         layout = replace(layout, nobody=file.user)
     before = layout.skipped_lines + (not layout.headerless)
     cut = blocks.cut_blocks(stream, layout, b"".join(head[before:]), str(file), before + 1)
-    return layout, blocks.parse_blocks(cut, layout, workers, before + 1)
+    return layout, blocks.parse_blocks(cut, layout, workers)
 
 
 def _saying_guess(file: LogFile, layout: Layout, batches: Iterator[LogBatch]) -> Iterator[LogBatch]:

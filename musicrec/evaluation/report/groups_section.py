@@ -40,5 +40,6 @@ def group_grid(comparison: Comparison, table: str, split: str) -> Grid:
             cells.setdefault(name, [GridCell(title, name=True)]).append(cell)
         chance.append(GridCell(f"{own['chance'].iloc[0]:.4f}"))
         users.append(GridCell(f"{own['users'].iloc[0]:,}"))
+    foot = [chance, users]
     header = [f"{by}: {group}" for by, group in columns]
-    return Grid(["embedding", *header], [*cells.values(), chance, users])
+    return Grid(["embedding", *header], list(cells.values()), foot)

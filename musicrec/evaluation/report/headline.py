@@ -1,17 +1,92 @@
-"""Headlines: for each recommender its best embedding, beside the best recommender without audio and its control."""
+"""Headlines: the answer in a few sentences, and for each recommender its best embedding beside bar and control."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from musicrec.evaluation.comparison import Comparison
 from musicrec.evaluation.popularity import TAIL
+from musicrec.evaluation.report.looks import real_name
+from musicrec.evaluation.report.means import Mean, Means
 from musicrec.evaluation.report.tables import cells
 from musicrec.evaluation.statistics.bars import sentence
 from musicrec.evaluation.statistics.significance import ALPHA
+
+
+def answer(comparison: Comparison, split: str) -> str:
+    """Returns the sentences that answer the report's question on a split: the best run with audio, and how it compares.
+
+    What counts is the mean over users, and over seeds where there are several. Shuffled controls do not compete.
+    Without a run that reads an embedding the best one without audio is named.
+    """
+    ndcg, means = comparison.ndcg(split), Means(comparison, split)
+    rows = [(row, means.of(row)) for row in _competing(comparison, split)]
+    if not rows:
+        bars = [(row, means.of(row)) for row in comparison.bar_rows(None, split).to_dict("records")]
+        if not bars:
+            return ""
+        best, mean = max(bars, key=lambda pair: pair[1].mean)
+        return f"No run reads audio. {comparison.title(str(best['run']))} is best: {ndcg} {mean.text()}."
+    top, mean = max(rows, key=lambda pair: pair[1].mean)
+    name, table = str(top["row"]), str(top["table"])
+    compared = (*_bar_in_short(comparison, table, split, name), *_control_in_short(comparison, table, split, name))
+    line = "; ".join((f"{name} with {comparison.titles[table]} is best: {ndcg} {mean.text()}", *compared))
+    wins = _wins(rows)
+    if len(wins) < 2:
+        return f"{line}."
+    agreeing = sum(winner == name for winner in wins.values())
+    which = f"all {len(wins)}" if agreeing == len(wins) else f"{agreeing} of {len(wins)}"
+    return f"{line}. {name} is the best embedding of {which} recommenders."
+
+
+def in_short(comparison: Comparison, table: str, split: str) -> str:
+    """Returns how the best embedding of a table compares with the bar and with its control; empty without either."""
+    rows = [row for row in _competing(comparison, split) if row["table"] == table]
+    if not rows:
+        return ""
+    best = str(rows[0]["row"])
+    parts = [*_bar_in_short(comparison, table, split, best), *_control_in_short(comparison, table, split, best)]
+    return f"{best}: {'; '.join(parts)}" if parts else ""
+
+
+def _competing(comparison: Comparison, split: str) -> list[dict[Hashable, Any]]:
+    """Returns the rows of all tables that read vectors which are not shuffled, those of a table the best first."""
+    rows = []
+    for table in comparison.titles:
+        for row in comparison.shown(table, split).to_dict("records"):
+            info = comparison.runs[str(row["run"])].info
+            if info.vectors and info.vectors == real_name(info):
+                rows.append(row)
+    return rows
+
+
+def _wins(rows: Sequence[tuple[Mapping[Hashable, Any], Mean]]) -> dict[str, str]:
+    """Returns the best row of each table that compares embeddings."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for row, mean in rows:
+        found.setdefault(str(row["table"]), []).append((mean.mean, str(row["row"])))
+    return {table: max(pairs)[1] for table, pairs in found.items() if len(pairs) > 1}
+
+
+def _bar_in_short(comparison: Comparison, table: str, split: str, row: str) -> Iterator[str]:
+    """Yields how a row compares with the best recommender without audio, if there is one."""
+    for test in _of(comparison.bars, table=table, split=split, metric=comparison.ndcg(split), embedding=row).to_dict(
+        "records"
+    ):
+        yield sentence(comparison.title(str(test["bar"])), test["gain"], test["p_t"])
+
+
+def _control_in_short(comparison: Comparison, table: str, split: str, row: str) -> Iterator[str]:
+    """Yields how a row compares with its own vectors shuffled, if that was run."""
+    shown = comparison.shown(table, split)
+    run = str(dict(zip(shown["row"], shown["run"], strict=True))[row])
+    for test in _of(comparison.controls, split=split, metric=comparison.ndcg(split), run=run).to_dict("records"):
+        gain = f"{test['difference']:+.4f}" if pd.isna(test["gain %"]) else f"{test['gain %']:+.0f} %"
+        verdict = "" if test["better"] else ": not better than shuffled"
+        yield f"{gain} against {test['control']} vectors, {_p(test['p_t'])}{verdict}"
 
 
 def headlines(comparison: Comparison) -> dict[str, str]:

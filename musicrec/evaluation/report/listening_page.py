@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,9 @@ from rich.table import Table
 from musicrec.columns import COUNT, ITEM, RANK, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.errors import MusicrecError
+from musicrec.evaluation.prediction_info import PredictionInfo
 from musicrec.evaluation.report.audio_links import audio_links
+from musicrec.evaluation.report.looks import find_looks, look_of
 from musicrec.evaluation.report.template import render
 from musicrec.evaluation.runs import Run
 from musicrec.evaluation.truth import VAL, load_truth
@@ -59,12 +61,14 @@ class UserView:
         history: tracks of the training data, the most recent first.
         held_out: tracks of the held-out splits.
         lists: run name to its recommendations, the best first.
+        infos: run name to what is known of the run.
     """
 
     user: str
     history: list[Entry]
     held_out: list[Entry]
     lists: dict[str, list[Entry]]
+    infos: dict[str, PredictionInfo] = field(default_factory=dict)
 
 
 def inspect_user(
@@ -101,14 +105,14 @@ def inspect_user(
     counts = train[COUNT] if COUNT in train else pd.Series(1, index=train.index)
     played = zip(train[TRACK], counts, strict=True)
     history = [entry(item, f"{count} plays" if count > 1 else "") for item, count in played]
-    lists = {}
+    lists, infos = {}, {}
     for run in runs:
         predictions = _rows_of_user(run.predictions(), user)
         if SPLIT in predictions:  # of several lists that of the test, which was made with the longest history
             predictions = predictions[predictions[SPLIT] != VAL]
         first = predictions.sort_values(RANK)[ITEM].head(k)
-        lists[run.name] = [entry(int(item)) for item in first]
-    return UserView(user, history[:k], [entry(item) for item in held_out[TRACK]], lists)
+        lists[run.name], infos[run.name] = [entry(int(item)) for item in first], run.info
+    return UserView(user, history[:k], [entry(item) for item in held_out[TRACK]], lists, infos)
 
 
 def print_user(view: UserView, runs: Collection[str] | None = None) -> None:
@@ -144,7 +148,9 @@ def write_user(workspace: Workspace, view: UserView) -> Path:
     path = workspace.root / "listen" / f"{name}.html"
     title = f"musicrec · user {view.user}"
     sources = audio_links(path.parent, [entry.path for entries in lists.values() for entry in entries if entry.path])
-    page = {"title": title, "user": view.user, "legend": _LEGEND, "lists": lists, "sources": sources}
+    known = find_looks(workspace, view.infos.values())
+    looks = {name: look_of(info, known) for name, info in view.infos.items()}
+    page = {"title": title, "user": view.user, "legend": _LEGEND, "lists": lists, "looks": looks, "sources": sources}
     write_text(path, render("listening.html.j2", **page))
     return path
 

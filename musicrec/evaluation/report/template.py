@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+# Control characters that HTML forbids, halves of characters, and those that turn the direction of the text after them.
+_UNSEEN = re.compile(
+    r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
 
 
 def render(name: str, **values: object) -> str:
@@ -12,7 +18,8 @@ def render(name: str, **values: object) -> str:
 
     Args:
         name: file name of a template, e.g. `report.html.j2`.
-        values: what the template names. Text is escaped there, so it must not hold markup.
+        values: what the template names. Text is escaped there, so it must not hold markup; characters that no reader
+            sees but that would spoil the page are left out.
     """
     return _environment().get_template(name).render(**values)
 
@@ -24,7 +31,19 @@ def _environment() -> Environment:
         loader=PackageLoader("musicrec.evaluation.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _visible(value: object) -> object:
+    r"""Returns a value as it may stand in a page: numbers without needless digits.
+
+    >>> _visible("a\u202eb\x00"), _visible(20.0)
+    ('ab', '20')
+    """
+    if isinstance(value, float):
+        return f"{value:g}"
+    return _UNSEEN.sub("", value) if type(value) is str else value

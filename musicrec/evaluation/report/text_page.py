@@ -100,5 +100,5 @@ def write_text_page(workspace: Workspace, view: TextView) -> Path:
     lists = {f"Nearest tracks ({view.embedding}, cosine)": view.tracks}
     title = f"musicrec · {view.text}"
     sources = audio_links(path.parent, [entry.path for entry in view.tracks if entry.path])
-    write_text(path, render("text.html.j2", title=title, text=view.text, lists=lists, sources=sources))
+    write_text(path, render("text.html.j2", title=title, text=view.text, lists=lists, looks={}, sources=sources))
     return path

@@ -1,7 +1,8 @@
 """The report: whole, self-contained, with every plot and a page for every run."""
 
 import re
-from html.parser import HTMLParser
+from itertools import pairwise
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -12,30 +13,10 @@ from musicrec.evaluation.report.plots.draw import Plot, draw
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
 from tests.evaluation.made_up import MadeUp
+from tests.evaluation.report.html_page import Page
+from tests.evaluation.report.large_world import EMBEDDINGS, HOSTILE, RECOMMENDERS, make_large
 
 Reported = tuple[Workspace, Comparison, list[Plot], str]
-
-VOID = {"meta", "img", "br", "wbr", "!doctype"}
-
-
-class Balanced(HTMLParser):
-    """Collects ids and addresses, and checks that every element is closed where it was opened."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.stack: list[str] = []
-        self.ids: list[str | None] = []
-        self.addresses: list[str] = []
-        self.feed(text)
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.stack += [] if tag in VOID else [tag]
-        self.ids += [value for key, value in attrs if key == "id"]
-        self.addresses += [value or "" for key, value in attrs if key in ("href", "src")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +38,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
 
 def test_report_is_one_whole_file(reported: Reported) -> None:
     workspace, comparison, _, text = reported
-    page = Balanced(text)
+    page = Page(text)
     assert len(page.ids) == len(set(page.ids))
     inside = {address.removeprefix("#") for address in page.addresses if address.startswith("#")}
     assert inside <= set(page.ids)
-    others = [address for address in page.addresses if not address.startswith(("#", "data:"))]
-    assert others == [] and "<script" not in text and "@import" not in text
+    others = [unquote(address) for address in page.addresses if not address.startswith("#")]
+    assert others and all((workspace.root / address).is_file() for address in others)
+    assert "shallow.csv" in others and "report/bars_shallow.svg" in others
+    assert not re.search(r"https?://|@import|url\(", text)
     assert {f"run-{run}" for run in comparison.runs} <= set(page.ids)
     assert 'name="viewport"' in text
     assert workspace.report.name == "report.html"
@@ -74,12 +57,13 @@ def test_no_value_is_markup(made_up: MadeUp) -> None:
     text = write_report(made_up.workspace, comparison, []).read_text()
     assert "<img" not in text and "<b>K" not in text
     assert "&lt;img src=x&gt;" in text and "<h2>&lt;b&gt;K&lt;/b&gt;</h2>" in text
-    Balanced(text)
+    Page(text)
 
 
 def test_report_says_what_was_found(reported: Reported) -> None:
     _, _, _, text = reported
-    assert "<b>Shallow net</b>: musicnn is best" in text
+    assert "<p>musicnn is best with NDCG@10" in text
+    assert 'class="answer">musicnn with Shallow net is best: NDCG@10 0.' in text
     assert "knn_cut.pqt" in text and "&lt;mert&gt;" in text and "note: &lt;b&gt;&amp;" in text
     for heading in ("Beyond accuracy", "Several seeds", "The data", "All runs", "Other runs", "Quality against size"):
         assert f"<h2>{heading}</h2>" in text
@@ -91,12 +75,11 @@ def test_plots_lie_beside_it(reported: Reported) -> None:
     names = {plot.name for plot in plots}
     assert names == {
         *("bars_shallow", "pairs_shallow", "ranks_shallow", "groups_shallow", "size", "popularity", "activity"),
-        "curves_shallow_musicnn_s0_0123abc0",
     }
     for plot in plots:
         assert plot.png.read_bytes().startswith(b"\x89PNG") and b"<svg" in plot.svg.read_bytes()
         assert plot.folder == workspace.root / "report"
-    assert text.count("<img") == len(plots) and text.count("data:image/svg+xml") == len(plots)
+        assert f'href="report/{plot.name}.svg"' in text
 
 
 def test_smallest_workspace(made_up: MadeUp) -> None:
@@ -109,7 +92,7 @@ def test_smallest_workspace(made_up: MadeUp) -> None:
     plots = draw(made_up.workspace, comparison)
     assert [plot.name for plot in plots] == ["bars_cosine"]
     text = write_report(made_up.workspace, comparison, plots).read_text()
-    Balanced(text)
+    Page(text)
     assert "cold_test" in text and "Beyond accuracy" not in text and "No configuration is known" in text
 
 
@@ -122,4 +105,70 @@ def test_one_test_user(made_up: MadeUp) -> None:
         made_up.run("knn", embedding, 1)
     comparison = compare(made_up.workspace, 10)
     text = write_report(made_up.workspace, comparison, draw(made_up.workspace, comparison)).read_text()
-    assert "nan" not in re.sub(r"data:[^\"]*", "", text).lower()
+    Page(text)
+    assert "nan" not in text.partition("<script>")[0].lower()
+
+
+def test_dots_and_lines_of_the_first_screen(made_up: MadeUp) -> None:
+    """A shuffled control is a hollow dot in the row of its real run; what reads no audio is a line."""
+    made_up.run("knn", "musicnn", 2)
+    shuffled = {"seed": 0, "recommender": {"name": "knn"}, "embedding": {"name": "musicnn", "shuffle": True}}
+    made_up.run("knn", "musicnn", 7, name="knn_musicnn_shuffled_s0", settings=shuffled)
+    made_up.run("ease", "", 1, name="ease_s0", table="baselines", title="EASE")
+    made_up.foreign("als", made_up.lists(3))
+    comparison = compare(made_up.workspace, 10)
+    text = write_report(made_up.workspace, comparison, []).read_text()
+    figure = text[text.index('<figure class="dots') : text.index("</figure>")]
+    rows = re.findall(r"<tr>.*?</tr>", figure, re.DOTALL)
+    assert [re.sub("<title>.*?</title>|<[^>]*>", " ", row).split() for row in rows] == [
+        ["EASE", "0.8467"],
+        ["chance", "0.1249"],
+        ["musicnn", "0.6320"],
+        ["als", "0.5360"],
+    ]
+    assert rows[2].count("<use") == 2 and rows[2].count('class="c0 hollow"') == 1 and 'class="join"' in rows[2]
+    assert figure.count('class="bar"') == 3 + 1 and figure.count('class="chance"') == 3 + 1  # in each group and the key
+    assert "EASE</span>, the best without audio on val." in figure
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
+    """Returns the runs of 12 embeddings × 6 recommenders × 3 seeds and their report."""
+    made_up = MadeUp(tmp_path_factory.mktemp("large")).data()
+    runs = make_large(made_up)
+    return runs, write_report(made_up.workspace, compare(made_up.workspace, 10), []).read_text(encoding="utf-8")
+
+
+def test_many_runs_make_a_page_that_can_be_mailed(large: tuple[list[str], str]) -> None:
+    runs, text = large
+    assert len(runs) == 216 and len(text.encode()) < 1_500_000
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids)) and {f"run-{run}" for run in runs} <= set(page.ids)
+    inside = {address[1:] for address in page.addresses if address.startswith("#")}
+    assert inside <= set(page.ids)
+    assert all(re.match(r"#|(runs|metrics)/|[\w-]+\.(csv|md|tex)$", address) for address in page.addresses)
+    assert page.headings[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(page.headings))
+    first_screen = text[text.index('<figure class="dots') : text.index("</figure>")]
+    assert first_screen.count("<use") == len(EMBEDDINGS) * (len(RECOMMENDERS) + 1) + 1  # dots, legend, chance
+    drawn = set(re.findall(r'class="(c\d)"><title>[^<]*</title><line[^>]*/>\s*<use href="(#m\d)"', first_screen))
+    assert len(drawn) == len(EMBEDDINGS)  # no two embeddings look alike
+    assert text.count("<path d=") == 0 and text.count('<path class="grey" d="M') == len(runs)
+
+
+def test_hostile_names_stay_text(large: tuple[list[str], str]) -> None:
+    _, text = large
+    assert text.count("<script>") == text.count("</script>") == 1 and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "a&#34;b&#39;c&amp;d" in text and HOSTILE[3] in text and "שמע" in text
+    assert not re.search("[\u202a-\u202e\u200e\u200f]", text)
+
+
+def test_runs_say_what_they_do_not_share(large: tuple[list[str], str]) -> None:
+    _, text = large
+    page = re.search(r'<article class="page" id="run-net2_e5_s1_0123abc1">.*?</article>', text, re.DOTALL)
+    assert page
+    assert "\nembedding.name: embedding_1</pre>" in page[0] and ">seed: 1\n" in page[0]
+    assert "net2_option_7" not in page[0] and "callback_0" not in page[0]
+    (anchor,) = re.findall(r'href="#(settings-\d)"', page[0])
+    shared = text[text.index(f'id="{anchor}"') :].partition("</article>")[0]
+    assert "recommender.net2_option_7: 1.0\n" in shared and "filename: ${run_name}_best" in shared

@@ -8,7 +8,7 @@ from musicrec.evaluation.report.template import render
 
 def test_values_are_escaped() -> None:
     entry = {"track": "<b>", "hit": True, "note": "3 & more", "path": None}
-    text = render("listening.html.j2", title="t", user="u'", legend="✓", lists={"run_name": [entry]})
+    text = render("listening.html.j2", title="t", user="u'", legend="✓", lists={"run_name": [entry]}, looks={})
     assert "<h2>run_<wbr>name</h2>" in text
     assert '✓</span> &lt;b&gt; <span class="muted">3 &amp; more</span></li>' in text
 

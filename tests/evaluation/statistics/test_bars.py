@@ -80,7 +80,7 @@ def test_embeddings_are_tested_against_the_bar(bars: Comparison, made_up: MadeUp
 def test_the_headline_compares_with_the_bar(bars: Comparison, made_up: MadeUp) -> None:
     plots = draw(made_up.workspace, bars)
     text = write_report(made_up.workspace, bars, plots).read_text()
-    line = re.search(r"<b>KNN</b>: (.*?)\.</li>", text)
+    line = re.search(r'<section id="cosine">.*?<p>(.*?)\.</p>', text, re.DOTALL)
     assert line and re.search(r"; \d+ % below EASE, p (&lt; 0\.001|= 0\.0\d\d) \(-0\.\d{4} \[-0\.\d{4}, -0", line[1])
     assert "no shuffled control was run" in line[1]
     assert {"bars_cosine", "pairs_cosine", "ranks_cosine", "bars_baselines"} <= {plot.name for plot in plots}

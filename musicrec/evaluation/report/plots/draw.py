@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.comparison import Comparison
-from musicrec.evaluation.report.plots.curves import read_curves, training_curves
+from musicrec.evaluation.report.charts.systems import systems, without_audio
+from musicrec.evaluation.report.looks import Look, find_looks, look_of
 from musicrec.evaluation.report.plots.dataset import activity, popularity
 from musicrec.evaluation.report.plots.groups import group_panels
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
-from musicrec.evaluation.report.plots.style import STYLE, colors
-from musicrec.evaluation.statistics.significance import ALPHA, PAIRED, critical_difference
+from musicrec.evaluation.report.plots.style import STYLE, mark, shade
+from musicrec.evaluation.statistics.significance import ALPHA, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
@@ -69,7 +70,8 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
     """Returns all plots of a comparison, written to report/ in the workspace."""
     folder = workspace.root / "report"
     plots = []
-    for drawing in _drawings(workspace, comparison):
+    looks = find_looks(workspace, (run.info for run in comparison.runs.values()))
+    for drawing in _drawings(workspace, comparison, looks):
         with rc_context(STYLE):
             figure = drawing.draw()
             figure.draw_without_rendering()
@@ -82,30 +84,31 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
     return plots
 
 
-def _drawings(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing]:
+def _drawings(workspace: Workspace, comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Drawing]:
     """Yields the plots that there are data for."""
-    yield from _of_tables(comparison)
-    yield from _of_groups(comparison)
-    yield from _of_sizes(comparison)
+    yield from _of_tables(comparison, looks)
+    yield from _of_groups(comparison, looks)
+    yield from _of_sizes(comparison, looks)
     yield from _of_data(workspace)
-    yield from _of_runs(workspace, comparison)
 
 
-def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
-    """Yields bars, pairwise effects and ranks of each table; every table has one colour."""
-    color = colors(comparison.titles)
+def _of_tables(comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Drawing]:
+    """Yields bars, pairwise effects and ranks of each table."""
     for stem, table, split in comparison.stems():
         ndcg = comparison.ndcg(split)
         title, rows = comparison.titles[table], comparison.shown(table, split)
-        scores, pairs = _systems(comparison, table, split)
-        without_audio = _without_audio(comparison, table, split)
+        scores, pairs = systems(comparison, table, split)
+        bar = without_audio(comparison, table, split)
+        color, _ = _shades(comparison, rows, looks)
         yield _Drawing(
             f"bars_{stem}",
             f"{ndcg} of each embedding, {title}",
             f"{ndcg}, mean over users with its 95 % interval."
-            + (_BAR_LINE if len(without_audio) else "")
+            + (_BAR_LINE if len(bar) else "")
             + (_CHANCE_LINE if split in comparison.chance else ""),
-            partial(bars, rows, ndcg, color[table], without_audio, comparison.chance.get(split, {}).get(ndcg)),
+            partial(
+                bars, rows, ndcg, [color[row] for row in rows["row"]], bar, comparison.chance.get(split, {}).get(ndcg)
+            ),
         )
         if len(scores) < 2:
             continue
@@ -122,36 +125,28 @@ def _of_tables(comparison: Comparison) -> Iterator[_Drawing]:
             f"mean ranks and groups that do not differ, {title}",
             f"Mean rank over users by {ndcg} (1 = best). A bar joins embeddings that do not differ significantly "
             f"(Wilcoxon, Holm-corrected); Friedman test: {_p(critical_difference(scores, pairs).p_friedman)}.",
-            partial(rank_groups, scores, pairs, color[table]),
+            partial(rank_groups, scores, pairs, color),
         )
 
 
-def _without_audio(comparison: Comparison, table: str, split: str) -> pd.DataFrame:
-    """Returns the recommenders without audio that stand beside the embeddings of a table, the bar first."""
-    rows = comparison.bar_rows(table, split)
-    return rows.assign(row=[f"{comparison.title(run)} (no audio)" for run in rows["run"]])
+def _shades(
+    comparison: Comparison, rows: pd.DataFrame, looks: Mapping[str, Look]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns row name to colour, and to marker, of rows that tables show."""
+    colors, markers = {}, {}
+    for name, run in zip(rows["row"], rows["run"], strict=True):
+        look = look_of(comparison.runs[run].info, looks)
+        colors[name], markers[name] = shade(look), mark(look)
+    return colors, markers
 
 
-def _systems(comparison: Comparison, table: str, split: str) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """Returns name to NDCG per user of a table's embeddings and, last, the bar; and the tests of all pairs."""
-    scores, pairs = comparison.per_user(table, split), comparison.pairs(table, split)
-    bar, columns = _without_audio(comparison, table, split)[:1], ["first", "second", *PAIRED]
-    for run, name in zip(bar["run"], bar["row"], strict=True):
-        scores[name] = comparison.scores[run][split][comparison.ndcg(split)].to_numpy()
-        tests = comparison.bars
-        own = (tests["table"] == table) & (tests["split"] == split) & (tests["metric"] == comparison.ndcg(split))
-        against = tests[own].rename(columns={"embedding": "first"}).assign(second=name)[columns]
-        pairs = pd.concat([pairs[columns], against]) if len(pairs) else against
-    return scores, pairs
-
-
-def _of_groups(comparison: Comparison) -> Iterator[_Drawing]:
+def _of_groups(comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Drawing]:
     """Yields NDCG in groups of users and popularity bins of each table."""
-    color = colors(row for table in comparison.titles for row in comparison.shown(table)["row"])
     for stem, table, split in comparison.stems():
         rows, _ = comparison.in_groups(table, split)
         if len(rows):
             ndcg = comparison.ndcg(split)
+            color, markers = _shades(comparison, comparison.shown(table, split), looks)
             bar = {row: f"{comparison.title(run)} (no audio)" for row, run in _bar_names(comparison, table, split)}
             yield _Drawing(
                 f"groups_{stem}",
@@ -159,7 +154,7 @@ def _of_groups(comparison: Comparison) -> Iterator[_Drawing]:
                 f"{ndcg} in each group, mean over its users (their number below it) with its 95 % interval."
                 + (" Grey: the best recommender without audio." if bar else "")
                 + _CHANCE_LINE,
-                partial(group_panels, rows.replace({"row": bar}), ndcg, color),
+                partial(group_panels, rows.replace({"row": bar}), ndcg, color, markers),
             )
 
 
@@ -168,7 +163,7 @@ def _bar_names(comparison: Comparison, table: str, split: str) -> list[tuple[str
     return list(comparison.bar_rows(table, split)[:1][["row", "run"]].itertuples(index=False, name=None))
 
 
-def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
+def _of_sizes(comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Drawing]:
     """Yields NDCG against size if there are several sizes; every embedding has one colour in all panels."""
     ndcg = comparison.ndcg()
     shown = [comparison.shown(table).dropna(subset=["Size"]) for table in comparison.titles]
@@ -178,7 +173,7 @@ def _of_sizes(comparison: Comparison) -> Iterator[_Drawing]:
             f"{ndcg} against embedding size",
             f"{ndcg} against the size of the embedding (dimensions, logarithmic). The dashed line is the best "
             "recommender without audio on the validation users.",
-            partial(quality_by_size, comparison, colors(row for rows in shown for row in rows["row"])),
+            partial(quality_by_size, comparison, _shades(comparison, pd.concat(shown), looks)[0]),
         )
 
 
@@ -198,19 +193,6 @@ def _of_data(workspace: Workspace) -> Iterator[_Drawing]:
             "Distinct tracks per user in the training data; the line is the median.",
             partial(activity, train),
         )
-
-
-def _of_runs(workspace: Workspace, comparison: Comparison) -> Iterator[_Drawing]:
-    """Yields the training curves of each run with more than one epoch."""
-    for run in comparison.runs:
-        curves = read_curves(workspace.run_dir(run) / "metrics.csv")
-        if len(curves) > 1:
-            yield _Drawing(
-                f"curves_{run}",
-                f"training curves of {run}",
-                "Loss after each epoch; the dot is the epoch with the lowest validation loss.",
-                partial(training_curves, curves),
-            )
 
 
 def _p(value: float) -> str:

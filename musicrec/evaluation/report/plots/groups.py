@@ -12,13 +12,16 @@ from musicrec.evaluation.report.plots.style import INK, MUTED, WIDTH
 _SPREAD = 0.5  # of the distance between two groups, over which the points of one group are spread
 
 
-def group_panels(rows: pd.DataFrame, metric: str, colors: Mapping[str, str]) -> Figure:
+def group_panels(
+    rows: pd.DataFrame, metric: str, colors: Mapping[str, str], markers: Mapping[str, str] | None = None
+) -> Figure:
     """Returns one panel per grouping: the mean and its interval of every system in every group, chance dotted.
 
     Args:
         rows: columns by, group, row, users, chance, `metric` and `{metric} conf`; groups in their order.
         metric: column name.
         colors: row to the colour of its points; rows without one, those without audio, are grey.
+        markers: row to the marker of its points; rows without one have a dot.
     """
     groupings = list(dict.fromkeys(rows["by"]))
     figure = Figure(figsize=(WIDTH, 0.9 + 1.75 * len(groupings)))
@@ -35,7 +38,7 @@ def group_panels(rows: pd.DataFrame, metric: str, colors: Mapping[str, str]) -> 
                 [place + shift for place in range(len(groups))],
                 of_row[metric],
                 yerr=of_row[f"{metric} conf"].fillna(0),
-                fmt="o",
+                fmt=(markers or {}).get(name, "o"),
                 markersize=3.5,
                 elinewidth=1,
                 color=colors.get(name, MUTED),

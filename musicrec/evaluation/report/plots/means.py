@@ -30,7 +30,7 @@ def error_bars(rows: pd.DataFrame, metric: str) -> np.ndarray:
 def bars(
     rows: pd.DataFrame,
     metric: str,
-    color: str,
+    colors: Sequence[str],
     without_audio: pd.DataFrame | None = None,
     chance: float | None = None,
 ) -> Figure:
@@ -39,11 +39,11 @@ def bars(
     Args:
         rows: columns row (the name) and those of `error_bars`, the best first.
         metric: column name.
-        color: of the bars.
+        colors: of the rows.
         without_audio: rows like these; the first is the bar to pass, drawn as a dashed line through the plot.
         chance: what random lists would reach, drawn as a dotted line.
     """
-    shades = [color] * len(rows)
+    shades = list(colors)
     line = None
     if without_audio is not None and len(without_audio):
         line = float(without_audio[metric].iloc[0])

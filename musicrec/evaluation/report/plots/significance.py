@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from musicrec.evaluation.report.plots.style import INK, WIDTH, WORSE_BETTER
+from musicrec.evaluation.report.plots.style import INK, MUTED, WIDTH, WORSE_BETTER
 from musicrec.evaluation.statistics.significance import ALPHA, critical_difference
 
 _CROWDED, _TOO_MANY = 8, 16  # systems beyond which a heat map shows each number once, or none
@@ -57,13 +57,13 @@ def _write_effects(axes: Axes, effects: np.ndarray, limit: float, size: float) -
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
 
 
-def rank_groups(scores: Mapping[str, np.ndarray], pairs: pd.DataFrame, color: str) -> Figure:
+def rank_groups(scores: Mapping[str, np.ndarray], pairs: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
     """Returns a critical-difference diagram, turned upright so that names of any length fit.
 
     Args:
         scores: system to (users,) scores.
         pairs: what `significance.pairwise` returned for them.
-        color: of the dots.
+        colors: system to the colour of its dot; grey without one.
     """
     result = critical_difference(scores, pairs)
     height = {name: number for number, name in enumerate(result.ranks.index)}
@@ -72,7 +72,7 @@ def rank_groups(scores: Mapping[str, np.ndarray], pairs: pd.DataFrame, color: st
     ranks = result.ranks.to_numpy()
     span = max(float(np.ptp(ranks)), 0.1)
     axes.hlines(list(height.values()), ranks.min() - 0.05 * span, ranks, color="#dddddd", lw=1, zorder=0)
-    axes.plot(ranks, list(height.values()), "o", color=color, markersize=5)
+    axes.scatter(ranks, list(height.values()), c=[colors.get(name, MUTED) for name in height], s=25)
     for number, group in enumerate(result.groups):
         x = ranks.max() + (0.1 + 0.06 * number) * span
         ends = [height[group[0]] - 0.2, height[group[-1]] + 0.2]

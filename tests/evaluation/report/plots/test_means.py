@@ -15,7 +15,7 @@ def test_intervals_are_students_or_both_ends_of_the_bootstrap() -> None:
 
 
 def test_bars_are_named_and_labelled() -> None:
-    (axes,) = bars(ROWS, "NDCG@5", "#0072B2").axes
+    (axes,) = bars(ROWS, "NDCG@5", ["#0072B2"] * 2).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert [text.get_text() for text in axes.texts] == ["0.5000", "0.2500"]
     assert axes.texts[0].get_position()[0] > 0.6  # behind the end of the interval

@@ -1,0 +1,1 @@
+"""Splits and vectors in the formats of other frameworks, and scripts that bring their lists back."""
