@@ -56,6 +56,8 @@ class Products(TorchDispatchMode):
 
 
 def _mm(first: Tensor, second: Tensor) -> list[Shape]:
+    if first.layout != torch.strided or second.layout != torch.strided:
+        return []
     *batch, rows, inner = first.shape
     return [Shape(math.prod(batch), rows, inner, second.shape[-1])]
 
@@ -72,6 +74,11 @@ def _convolution_backward(args: tuple[Any, ...], result: Any) -> list[Shape]:
     return [shape] * sum(args[-1][:2])
 
 
+def _lstm(args: tuple[Any, ...], result: Any) -> list[Shape]:
+    (steps, batch, inner), (gates, hidden) = args[0].shape, args[2].shape
+    return [Shape(1, steps * batch, inner, gates), *[Shape(1, batch, hidden, gates)] * steps]
+
+
 def _attention(args: tuple[Any, ...], result: Any) -> list[Shape]:
     (batch, heads, length, width), others = args[0].shape, args[1].shape[2]
     return [Shape(batch * heads, length, width, others), Shape(batch * heads, length, others, width)]
@@ -85,8 +92,10 @@ def _attention_backward(args: tuple[Any, ...], result: Any) -> list[Shape]:
 RECORDERS: dict[Any, Callable[[tuple[Any, ...], Any], list[Shape]]] = {
     aten.mm: lambda args, result: _mm(*args[:2]),
     aten.addmm: lambda args, result: _mm(*args[1:3]),
+    aten.addmm_: lambda args, result: _mm(*args[1:3]),
     aten.bmm: lambda args, result: _mm(*args[:2]),
     aten.baddbmm: lambda args, result: _mm(*args[1:3]),
+    aten.mkldnn_rnn_layer: _lstm,
     aten.convolution: _convolution,
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,

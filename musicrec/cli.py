@@ -19,11 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from musicrec import __version__, stages
 from musicrec.checks.composition import composition, composition_problem, refuse_no_option
-from musicrec.config import config_dir
+from musicrec.config import config_dir, is_group, option
 from musicrec.disk import disk_problem
 from musicrec.errors import MusicrecError, first_line
 from musicrec.memory import memory_problem
-from musicrec.overrides import as_typed, combined_experiments, quoted
+from musicrec.overrides import as_typed, combined_experiments, given_to_each_job, quoted
 from musicrec.sweeps.current import in_sweep
 from musicrec.sweeps.layer_words import asks_for_each_layer, layer_sweep, without_sweep
 
@@ -91,6 +91,9 @@ def start(main: Callable[[], object], name: str = "") -> None:
         if name == "train" and asks_for_each_layer(sys.argv[1:]):
             return _sweep_layers(main)
         with composition():
+            sys.argv[1:] = given_to_each_job(
+                sys.argv[1:], is_group, lambda name: option("experiment", name).get("hydra", {})
+            )
             main()
     except MusicrecError as error:
         told = str(error)  # a sweep's last failure names the stage already

@@ -22,6 +22,11 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def is_group(name: str) -> bool:
+    """Returns whether a group of options has this name."""
+    return name.isidentifier() and (config_dir() / name).is_dir()
+
+
 @cache
 def option(group: str, name: str) -> dict[str, Any]:
     """Returns an option of a group as written in its YAML, {} if there is none.

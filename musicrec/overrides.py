@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -46,6 +47,7 @@ TEXT_KEYS = frozenset(
 _COMMA = re.compile(r""",\s*(?=(?:[^"]*"[^"]*")*[^"]*$)""")
 _QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""")
 _NAME = re.compile(r"[\w./-]+")  # of an experiment
+_EXPERIMENT = re.compile(r"\+?experiment(@_global_)?")
 
 
 def as_typed(arguments: Sequence[str]) -> list[str]:
@@ -104,6 +106,43 @@ def combined_experiments(arguments: Sequence[str], has_folder: Callable[[str], b
         ordered = list(dict.fromkeys([*first, *names]))
         words += [f"experiment={ordered[0]}"] if ordered else []
         words += [f"+experiment@_global_=[{','.join(ordered[1:])}]"] if ordered[1:] else []
+    return words
+
+
+def given_to_each_job(
+    arguments: Sequence[str], is_group: Callable[[str], bool], hydra_of: Callable[[str], Mapping[str, Any]]
+) -> list[str]:
+    """Returns the arguments of a sweep with single values of keys of a swept group as choices of one.
+
+    Hydra composes a sweep once with all single values and the group's default option, which may not have the key. As a
+    choice, the value is given to each job alone, and left out where the job's option lacks the key
+    (`musicrec.sweeps.grid`).
+
+    Args:
+        arguments: those after the script's name.
+        is_group: whether a name is that of a group.
+        hydra_of: the node `hydra` of an experiment; {} if it has none.
+
+    >>> words = ["-m", "recommender=knn,bert", "recommender.lr=0.1", "seed=3"]
+    >>> given_to_each_job(words, {"recommender"}.__contains__, lambda name: {})
+    ['-m', 'recommender=knn,bert', 'recommender.lr=choice(0.1)', 'seed=3']
+    """
+    parts = [word.partition("=") for word in arguments]
+    names = [name for key, _, value in parts if _EXPERIMENT.fullmatch(key) for name in _NAME.findall(value)]
+    experiments = [hydra_of(name) for name in names]
+    if not {"-m", "--multirun"} & set(arguments) and all(each.get("mode") != "MULTIRUN" for each in experiments):
+        return list(arguments)
+    grids = [each.get("sweeper", {}).get("params", {}) for each in experiments]
+    parser = OverridesParser.create()
+    several = [bool(assigned) and parser.parse_override("".join((key, "=", value))).is_sweep_override()
+               for key, assigned, value in parts]  # fmt: skip
+    swept = {key for (key, _, _), many in zip(parts, several, strict=True) if many}
+    swept = {str(key) for key in (*swept, *(key for grid in grids for key in grid))}
+    swept = {key for key in swept if is_group(key)}
+    words = []
+    for word, (key, _, value), many in zip(arguments, parts, several, strict=True):
+        group, dot, _ = key.partition(".")
+        words.append(f"{key}=choice({value})" if value and dot and group in swept and not many else word)
     return words
 
 

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from musicrec.files import parquet_metadata, write_text
 
 # An integer as programs write it: 7, not 07 or +7.
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
+
+# Track ids that are hashed at a time.
+_HASHED = 1 << 14
 
 log = logging.getLogger(__name__)
 
@@ -148,12 +152,17 @@ class TrackIndex:
         row = self._rows.get(track_id)
         return self._forms[composed(track_id)] if row is None else row
 
+    def rows(self, track_ids: Iterable[str]) -> list[int | None]:
+        """Returns the idx of each track id, None for unknown ones."""
+        known = self._rows.get
+        return [self.row(track) if (row := known(track)) is None and track in self else row for track in track_ids]
+
     def fingerprint(self, count: int | None = None) -> str:
         """Returns a hash of the first `count` track ids (all by default), 16 hex digits."""
         digest = hashlib.sha256()
-        for track_id in self.ids[:count]:
-            digest.update(track_id.encode())
-            digest.update(b"\n")
+        end = len(self.ids[:count])
+        for start in range(0, end, _HASHED):
+            digest.update(("\n".join(self.ids[start : min(end, start + _HASHED)]) + "\n").encode())
         return digest.hexdigest()[:16]
 
     def stamp(self) -> dict[str, Any]:
@@ -201,9 +210,9 @@ class TrackIndex:
         quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["idx", "trackid"])
-        for row in enumerate(self.ids):
-            # The csv module of Python 3.11 does not quote carriage returns, which then end the row for every reader.
-            (quoting if "\r" in row[1] else writer).writerow(row)
+        # The csv module of Python 3.11 does not quote carriage returns, which then end the row for every reader.
+        for returns, rows in groupby(enumerate(self.ids), lambda row: "\r" in row[1]):
+            (quoting if returns else writer).writerows(rows)
         write_text(path, text.getvalue())
 
     @classmethod

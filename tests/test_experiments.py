@@ -116,7 +116,7 @@ def test_sequential_needs_a_file_and_a_recommender(
     chosen = cfg.recommender
     assert (chosen.max_seq_len, chosen.hidden_size, chosen.head, chosen.dropout) == (50, 64, "tied", dropout)
     assert (chosen.init, chosen.norm, chosen.window, cfg.monitor) == ("xavier", "pre", "random", "val/ndcg@10")
-    assert not cfg.scheduler
+    assert not cfg.scheduler and chosen.ema_decay == 0.98
     assert stages.train(cfg) is not None
     name = run_name(cfg)
     assert name.startswith(f"{recommender}_max_seq_len-50")

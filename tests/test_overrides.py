@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from musicrec.config import is_group, option
 from musicrec.errors import MusicrecError
-from musicrec.overrides import TEXT_KEYS, as_typed
+from musicrec.overrides import TEXT_KEYS, as_typed, given_to_each_job
 
 WORDS = (
     *("/music/Música", "/music/音楽", "/music/Live, 1991", "/music/Demos (old)", "R&B", "Guns N' Roses", "a=b"),
@@ -94,3 +95,24 @@ def test_a_file_whose_name_is_like_a_list(tmp_path: Path) -> None:
         [word] = as_typed([f"data.plays={name}"])
         kept = value_of(word)
         assert getattr(kept, "text", kept) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        (["-m", "recommender=shallow,knn", "recommender.max_epochs=1"], {2: "recommender.max_epochs=choice(1)"}),
+        (
+            ["recommender.tags=[a,b]", "--multirun", "recommender=choice(knn,bert)"],
+            {0: "recommender.tags=choice([a,b])"},
+        ),
+        (["-m", "recommender=knn,bert", "recommender.lr=1,2", "+recommender.x=1", "recommender.y="], {}),
+        (["-m", "recommender=bert", "recommender.lr=1", "embedding=a,b", "data.name=x"], {}),
+        (["recommender=bert", "recommender.lr=1"], {}),
+        (["-m", "experiment=paper_2026", "embedding.layer=3"], {2: "embedding.layer=choice(3)"}),
+        (["experiment=shallow_grid", "recommender.margin=1"], {}),
+        (["-m", "hydra.sweep.dir=a,b", "recommender=knn"], {}),
+    ],
+)
+def test_single_values_of_swept_groups_are_given_to_each_job(words: list[str], changed: dict[int, str]) -> None:
+    expected = [changed.get(position, word) for position, word in enumerate(words)]
+    assert given_to_each_job(words, is_group, lambda name: option("experiment", name).get("hydra", {})) == expected

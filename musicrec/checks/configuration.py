@@ -55,7 +55,7 @@ def check_settings(cfg: DictConfig, *groups: str) -> None:
 def _check_group(node: DictConfig, prefix: str, kind: type) -> None:
     """Refuses values of keys that a dataclass describes; below a group also other keys."""
     kinds = get_type_hints(kind, include_extras=True)
-    values = {str(key): _resolved(node, key) for key in node if not prefix or key in kinds}
+    values = {str(key): _resolved(node, key, key in kinds) for key in node if not prefix or key in kinds}
     if prefix and (unknown := [key for key in node if key not in kinds]):
         raise MusicrecError(f"{prefix}{unknown[0]!s} is unknown; the group has {', '.join(kinds)}")
     for field in fields(kind):
@@ -68,10 +68,10 @@ def _check_group(node: DictConfig, prefix: str, kind: type) -> None:
         demand(infinite[0], values[infinite[0]], False, "made of finite numbers")
 
 
-def _resolved(node: DictConfig, key: Any) -> Any:
-    """Returns a value as Python has it; of a group only what it refers to, because groups are looked at one by one."""
+def _resolved(node: DictConfig, key: Any, known: bool) -> Any:
+    """Returns a value as Python has it; None for a group, because groups are looked at one by one."""
     value = node._get_node(key)
-    if isinstance(value, DictConfig) and node._get_parent() is None:
+    if isinstance(value, DictConfig) and node._get_parent() is None and not known:
         return None
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else node[key]
 

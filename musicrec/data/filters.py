@@ -58,7 +58,7 @@ class Filters:
         connection.execute(
             f"""
             CREATE TEMP TABLE core AS
-            SELECT {USER}, {TRACK}, sum(n)::BIGINT AS plays FROM all_plays WHERE {period.within} GROUP BY ALL
+            SELECT {USER}, {TRACK}, total(n) AS plays FROM all_plays WHERE {period.within} GROUP BY ALL
             """
         )
         self._sample(connection)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,9 +22,6 @@ from musicrec.errors import MusicrecError
 from musicrec.files import atomic_path, parquet_metadata
 from musicrec.system import usable_cpus
 from musicrec.workspace import TrackIndex, Workspace
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -176,17 +173,16 @@ def _identity(source: DataSource, parts: Sequence[LogPart], tracks: TrackIndex, 
 
 
 def _warn_of_case(path: str, tracks: TrackIndex) -> None:
+    if len({track.lower() for track in tracks.ids}) == len(tracks):
+        return
     lower: dict[str, str] = {}
     pairs = [(lower[low], track) for track in tracks.ids if lower.setdefault(low := track.lower(), track) != track]
-    if pairs:
-        first, second = pairs[0]
-        log.warning(
-            "%s: %s track ids differ from another one only in letter case (%r and %r); they count as different tracks",
-            path,
-            f"{len(pairs):,}",
-            first,
-            second,
-        )
+    log.warning(
+        "%s: %s track ids differ from another one only in letter case (%r and %r); they count as different tracks",
+        path,
+        f"{len(pairs):,}",
+        *pairs[0],
+    )
 
 
 def _write_unknown(path: Path, plays: dict[str, int], reasons: dict[str, str]) -> None:
@@ -222,8 +218,10 @@ def _warn(plays: Plays, workspace: Workspace, hint: str = "") -> None:
         )
 
 
-def _near_misses(unknown: Iterable[int], track_ids: Sequence[str], tracks: TrackIndex) -> str:
+def _near_misses(unknown: Collection[int], track_ids: Sequence[str], tracks: TrackIndex) -> str:
     """Returns a hint if unknown tracks are known in another letter case or without a file extension."""
+    if not unknown:
+        return ""
     lower = {track.lower() for track in tracks.ids}
     hints = []
     names = [track_ids[code] for code in unknown]

@@ -179,6 +179,8 @@ def _split(source: DataSource, workspace: Workspace, plays: Plays, tracks: Track
             """
         )
         connection.execute("CREATE VIEW plays AS FROM all_plays")
+        # Where each row is one play, rows are counted, which is faster than the sum of ones.
+        connection.execute(f"CREATE MACRO total(n) AS {'sum(n)::BIGINT' if plays.has_counts else 'count(n)'}")
         period = split.period(connection, chosen.dates)
         log.info("%s split: %s", chosen.split, period)
         source.filters.apply(connection, period)

@@ -46,7 +46,7 @@ def match_tracks(track_ids: Sequence[str], tracks: TrackIndex, by_name: bool) ->
             Artist/Album/07 Title and Artist - Title: first as they are written (of several such paths the first one in
             the index is taken), then regardless of letter case, accents and punctuation, if exactly one track matches.
     """
-    found = Matches([tracks.row(track) if track in tracks else None for track in track_ids])
+    found = Matches(tracks.rows(track_ids))
     if not by_name or None not in found.rows:
         return found
     exact: dict[tuple[str, str], int] = {}

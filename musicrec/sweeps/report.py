@@ -222,7 +222,7 @@ def _sizes(config: DictConfig) -> dict[str, int | str]:
 
 
 def _values(config: DictConfig) -> dict[str, int | str]:
-    """Returns the number of values of each swept key; an interval has `any`."""
+    """Returns the number of values of each swept key that has several; an interval has `any`."""
     hydra = GlobalHydra.instance()
     parser = OverridesParser.create(config_loader=hydra.config_loader() if hydra.is_initialized() else None)
     # A key given twice counts once, as in Hydra: the last one wins.
@@ -232,7 +232,7 @@ def _values(config: DictConfig) -> dict[str, int | str]:
         if override.is_sweep_override():
             discrete = override.is_discrete_sweep()
             sizes[key.lstrip("+~")] = sum(1 for _ in override.sweep_string_iterator()) if discrete else "any"
-    return sizes
+    return {key: size for key, size in sizes.items() if size != 1}
 
 
 def _where(launcher: str, options: DictConfig) -> str:

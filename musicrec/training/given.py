@@ -140,12 +140,13 @@ def as_finished(cfg: DictConfig) -> DictConfig | None:
 
     Which embedding a recommender reads is up to its class, and so is the run's name (`without_unread_embedding`). The
     record of a finished run tells it without importing that class, which takes seconds. A run with inputs of its own
-    kind (a companion, files) is left to its class.
+    kind (a companion, files) is left to its class, and so is one with another class than its name stands for.
 
     Args:
         cfg: the composed configuration.
     """
-    if cfg.overwrite:
+    usual = option("recommender", str(cfg.recommender.name)).get("_target_")
+    if cfg.overwrite or cfg.recommender.get("_target_") != usual:  # a class of the user's is checked first
         return None
     without = cfg.copy()
     without.embedding = option("embedding", NO_EMBEDDING)

@@ -38,6 +38,8 @@ def test_a_finished_run_is_known_by_its_name_and_settings(compose: Compose, read
     record(cfg, reads_embedding=reads_embedding)  # earlier versions do not say it
     assert as_finished(cfg) is cfg
     assert as_finished(compose("recommender=shallow", "embedding=random", "overwrite=true")) is None
+    for target in ("subprocess.Popen", "musicrec.recommenders.knn.KNN"):
+        assert as_finished(compose("recommender=shallow", "embedding=random", f"recommender._target_={target}")) is None
 
 
 def test_a_run_without_an_embedding_stands_for_all_only_if_none_is_ever_read(compose: Compose) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from musicrec.data.in_order import in_order
 from musicrec.data.log.delimited import parse_clean, parse_delimited
 from musicrec.data.log.formats import LISTENBRAINZ, SEQUENCES, SPOTIFY, Layout
 from musicrec.data.log.listens import parse_clean_json, parse_json
@@ -42,11 +43,13 @@ class Block:
         text: the rows, each ending in a line feed.
         line: number of the first line.
         lines: how many lines they are.
+        free: takes the text when it is no longer needed, so that the next block is read into the same memory.
     """
 
     text: bytes | bytearray
     line: int
     lines: int
+    free: deque[bytearray]
 
 
 def cut_blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str, line: int) -> Iterator[Block]:
@@ -60,10 +63,11 @@ def cut_blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str
         line: number of the first line.
     """
     tail = bytearray(head)
+    free: deque[bytearray] = deque()
     while True:
         # Read behind the tail: joining both would copy the block.
         begin = len(tail)
-        data = bytearray(begin + BLOCK_BYTES)
+        data = _buffer(begin + BLOCK_BYTES, free)
         data[:begin] = tail
         if not (count := stream.readinto(memoryview(data)[begin:])):
             break
@@ -72,17 +76,28 @@ def cut_blocks(stream: io.BufferedReader, layout: Layout, head: bytes, name: str
         tail = data[cut:]
         if cut:
             del data[cut:]
-            yield (block := _block(data, layout, line))
+            yield (block := _block(data, layout, line, free))
             line += block.lines
         if not layout.quoted or len(tail) > MAX_LINE + MAX_QUOTED_BYTES:
             check_length(name, line, len(tail))
     if last := without_end_mark(tail):
-        yield _block(last, layout, line)
+        yield _block(last, layout, line, free)
 
 
-def _block(text: bytes | bytearray, layout: Layout, line: int) -> Block:
+def _buffer(size: int, free: deque[bytearray]) -> bytearray:
+    """Returns a buffer, if possible a free one: the system takes longer to give memory than to read a file."""
+    while free:
+        data = free.popleft()
+        with suppress(BufferError):  # something still refers to it
+            data.extend(bytes(max(1, size - len(data))))
+            del data[size:]
+            return data
+    return bytearray(size)
+
+
+def _block(text: bytes | bytearray, layout: Layout, line: int, free: deque[bytearray]) -> Block:
     text = with_line_feeds(text, layout)
-    return Block(text, line, count_lines(text))
+    return Block(text, line, count_lines(text), free)
 
 
 def _last_row_end(data: bytes | bytearray) -> int:
@@ -99,19 +114,17 @@ def _last_row_end(data: bytes | bytearray) -> int:
     return cut if cut and not inside else last
 
 
-def parse_blocks(blocks: Iterator[Block], layout: Layout, workers: int) -> Iterator[LogBatch]:
-    """Yields the rows of blocks."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="log") as pool:
-        pending: deque[Future[_Parsed]] = deque()
-        try:
-            for block in blocks:
-                pending.append(pool.submit(_parse, block, layout))
-                if len(pending) > workers:
-                    yield from _all_of(pending.popleft().result(), layout)
-            while pending:
-                yield from _all_of(pending.popleft().result(), layout)
-        finally:
-            pool.shutdown(cancel_futures=True)
+def parse_blocks(blocks: Iterable[Block], layout: Layout, workers: int) -> Iterator[LogBatch]:
+    """Yields the rows of blocks, which so many threads parse."""
+
+    def parsed(block: Block) -> _Parsed:
+        found = _parse(block, layout)
+        if isinstance(block.text, bytearray):
+            block.free.append(block.text)
+        return found
+
+    for found in in_order(parsed, blocks, workers):
+        yield from _all_of(found, layout)
 
 
 @dataclass

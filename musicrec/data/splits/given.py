@@ -98,7 +98,7 @@ def given(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, st
                 f"the split is empty: no row of a known track belongs to {name}; rows by split: {counts or 'none'}"
             )
     query = (
-        f"SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS {COUNT} FROM plays "
+        f"SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, total(n) AS {COUNT} FROM plays "
         f"WHERE {SPLIT} = '{{}}' GROUP BY {USER}, {TRACK} ORDER BY {USER}, {TRACK}"
     )
     return {name: query.format(name) for name in GIVEN}

@@ -88,7 +88,8 @@ def global_temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> di
     a window is in both; `eval.repeat` decides whether it counts.
 
     Args:
-        connection: has the table `plays`: user_id, track_id (idx), timestamp, n (plays per row).
+        connection: has the table `plays`: user_id, track_id (idx), timestamp, n (plays per row);
+            and the macro total(n), their sum.
         period: the dates.
 
     Raises:
@@ -114,7 +115,7 @@ def global_temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> di
     )
     return {
         name: (
-            f"SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS {COUNT} FROM plays "
+            f"SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, total(n) AS {COUNT} FROM plays "
             f"WHERE {period.within} AND {condition} AND {known} GROUP BY {USER}, {TRACK} {ORDER}"
         )
         for name, condition in inside.items()

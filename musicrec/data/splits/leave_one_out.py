@@ -29,7 +29,7 @@ def leave_one_out(connection: duckdb.DuckDBPyConnection, period: Period) -> dict
         SELECT *, row_number() OVER (PARTITION BY {USER} ORDER BY {TIMESTAMP} DESC, {TRACK} DESC) AS from_last,
                count(*) OVER (PARTITION BY {USER}) AS tracks
         FROM (
-            SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS {COUNT}
+            SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, total(n) AS {COUNT}
             FROM plays WHERE {period.within} GROUP BY {USER}, {TRACK}
         )
         """

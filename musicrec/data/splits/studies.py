@@ -26,7 +26,8 @@ def temporal(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str,
     """Returns the queries of train, val and test: the split of the 2024 study (arXiv 2409.08987).
 
     Args:
-        connection: has the table `plays`: user_id, track_id (idx), timestamp, n (plays per row).
+        connection: has the table `plays`: user_id, track_id (idx), timestamp, n (plays per row);
+            and the macro total(n), their sum.
         period: the dates.
 
     Raises:
@@ -79,8 +80,8 @@ def _pairs_by_date(connection: duckdb.DuckDBPyConnection, period: Period) -> str
     connection.execute(
         f"""
         CREATE TEMP TABLE pairs AS
-        SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, sum(n)::BIGINT AS plays,
-               (sum(n) FILTER ({is_train}))::BIGINT AS train_plays
+        SELECT {USER}, {TRACK}, min({TIMESTAMP}) AS {TIMESTAMP}, total(n) AS plays,
+               total(CASE WHEN {is_train} THEN n END) AS train_plays
         FROM plays WHERE {period.within}
         GROUP BY {USER}, {TRACK}
         """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 # Known strings per distinct string of a batch, up to which they are looked up in bulk.
 _BULK_SHARE = 8
-_CANONICAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,18})$"
 
 
 class Codes:
@@ -51,9 +51,10 @@ class Codes:
             self._by_integer = np.pad(self._by_integer, (0, missing), constant_values=np.int32(-1))
         numbers = self._by_integer[values]
         if numbers.min(initial=0) < 0:
-            for value in np.unique(values[numbers < 0]).tolist():
+            new = np.flatnonzero(numbers < 0)
+            for value in np.unique(values[new]).tolist():
                 self._by_integer[value] = self._codes.setdefault(str(value), len(self._codes))
-            numbers = self._by_integer[values]
+            numbers[new] = self._by_integer[values[new]]
         return numbers
 
     def _of_distinct(self, values: pa.StringArray) -> np.ndarray:
@@ -82,9 +83,8 @@ def typed_ids(ids: Sequence[str]) -> np.ndarray:
     >>> typed_ids(["7", "07"])
     array(['7', '07'], dtype=object)
     """
-    if all(_CANONICAL_INTEGER.fullmatch(user) for user in ids):
-        numbers = [int(user) for user in ids]
-        limits = np.iinfo(np.int64)
-        if not numbers or (min(numbers) >= limits.min and max(numbers) <= limits.max):
-            return np.array(numbers, np.int64)
+    texts = pa.array(ids, pa.string())
+    if pc.all(pc.match_substring_regex(texts, _CANONICAL_INTEGER), min_count=0).as_py():
+        with suppress(pa.ArrowInvalid):  # beyond 64 bits
+            return np.asarray(texts.cast(pa.int64()).to_numpy())
     return np.array(ids, object)

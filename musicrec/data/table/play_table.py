@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, spill_folder
+from musicrec.data.in_order import in_order
 from musicrec.data.log.values import LogBatch
 from musicrec.data.table.codes import Codes, typed_ids
 from musicrec.data.table.keys import SECOND, PlayKeys
-from musicrec.data.table.rows import Rows
+from musicrec.data.table.rows import Columns, Rows
 from musicrec.data.table.scratch import Scratch
 from musicrec.data.table.sort import sorted_keys
 from musicrec.data.table.sorted_file import write_sorted
@@ -131,10 +132,13 @@ class PlayTable:
     def _packed(self, keys: PlayKeys, ranks: np.ndarray, idx: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the numbers of the plays of known tracks, in the order of the log."""
         some_unknown = idx.min(initial=0) < 0
-        for piece in self._rows.pieces(_USER, _TRACK, _TIME):
+
+        def packed(piece: Columns) -> np.ndarray:
             tracks = idx[piece[_TRACK]]
-            packed = keys.pack(ranks[piece[_USER]], piece[_TIME], tracks)
-            yield packed[tracks >= 0] if some_unknown else packed
+            numbers = keys.pack(ranks[piece[_USER]], piece[_TIME], tracks)
+            return numbers[tracks >= 0] if some_unknown else numbers
+
+        return in_order(packed, self._rows.pieces(_USER, _TRACK, _TIME), usable_cpus())
 
     def _write_by_columns(
         self, ids: np.ndarray, ranks: np.ndarray, idx: np.ndarray, path: Path, metadata: dict[str, Any]

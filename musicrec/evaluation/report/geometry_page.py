@@ -21,7 +21,9 @@ from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.geometry import geometry
-from musicrec.evaluation.report.plots.style import STYLE, WIDTH
+from musicrec.evaluation.prediction_info import PredictionInfo
+from musicrec.evaluation.report.looks import find_looks, look_of
+from musicrec.evaluation.report.plots.style import STYLE, WIDTH, shade
 from musicrec.files import atomic_path
 from musicrec.workspace import TrackIndex, Workspace
 
@@ -111,12 +113,16 @@ def print_geometry(frame: pd.DataFrame) -> None:
 def draw_geometry(workspace: Workspace, frame: pd.DataFrame) -> Path:
     """Returns the path of report/geometry.svg, which is written beside a .png: one panel per measure."""
     path = workspace.root / "report" / "geometry.svg"
+    # Names are those of files, followed by what was done to the vectors.
+    infos = {name: PredictionInfo("", embedding=str(name).split(" ")[0]) for name in frame.index}
+    looks = find_looks(workspace, infos.values())
+    colors = [shade(look_of(info, looks)) for info in infos.values()]
     with rc_context(STYLE):
         figure = Figure(figsize=(1.6 * WIDTH, 0.9 + 0.3 * len(frame)))
         panels = figure.subplots(1, len(_PANELS), sharey=True)
         heights = list(range(len(frame)))
         for column, axes in zip(_PANELS, panels, strict=True):
-            axes.barh(heights, np.nan_to_num(frame[column].to_numpy(float)), height=0.72)
+            axes.barh(heights, np.nan_to_num(frame[column].to_numpy(float)), height=0.72, color=colors)
             axes.set_title("co-listening × chance" if column == "lift" else _COLUMNS[column][0])
             axes.locator_params(axis="x", nbins=4)
         panels[0].set_yticks(heights, [str(name) for name in frame.index])

@@ -12,6 +12,9 @@ from torch.autograd.function import once_differentiable
 
 # Logits held at once, in bytes. Smaller blocks read the output vectors more often, larger ones leave the cache.
 _BLOCK_BYTES = {"cpu": 2**26, "cuda": 2**29}
+# Least logarithm of a chance relative to the highest: 1e-26 of it changes no sum, and what is much smaller becomes a
+# subnormal number, with which a CPU computes several times as slowly.
+_LEAST = -60.0
 
 
 def cross_entropy(
@@ -99,16 +102,20 @@ class _CrossEntropy(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and of_bias else None
         total = torch.zeros((), device=states.device)
         low = weight.to(dtype)
+        # Written to by one block after the other: fresh memory for each would take as long as the product.
+        products = torch.empty((min(rows, len(states)), len(weight)), dtype=dtype, device=states.device)
         for start in range(0, len(states), rows):
             block = slice(start, start + rows)
             read = states[block].to(dtype)
-            logits = _logits(read, low, bias)
+            logits = torch.mm(read, low.T, out=products[: len(read)]).float()
+            if bias is not None:
+                logits.add_(bias)
             wanted = targets[block, None]
             highest = logits.amax(dim=1, keepdim=True)
             total -= (logits.gather(1, wanted) - highest).sum()
             # In place: logits -> exp -> softmax − one-hot. It is divided by the number of rows only at the end, because
             # half precision has no room for so small numbers.
-            normaliser = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
+            normaliser = logits.sub_(highest).clamp_(min=_LEAST).exp_().sum(dim=1, keepdim=True)
             total += normaliser.log().sum()
             logits.div_(normaliser).scatter_add_(1, wanted, logits.new_full(wanted.shape, -1))
             if grad_bias is not None:

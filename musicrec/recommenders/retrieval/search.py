@@ -13,6 +13,8 @@ from musicrec.errors import MusicrecError
 APPROXIMATE = ("hnsw", "ivf")
 SearchName = Literal["auto", "torch", "faiss", "hnsw", "ivf"]
 SEARCHES = get_args(SearchName)
+# Scores of a group of `largest`.
+_GROUP = 16
 
 
 class Search(Protocol):
@@ -66,13 +68,20 @@ class TorchSearch:
 
     def __init__(self, items: torch.Tensor):
         self.items = items
+        # Fresh memory for the scores of each block would take as long as the product.
+        self._scores = items.new_empty(0)
 
     def __call__(
         self, queries: torch.Tensor, seen_rows: torch.Tensor, seen_items: torch.Tensor, fetch: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns indices and bound, see `Search`."""
-        with _full_precision():
-            scores = queries @ self.items.T  # (rows, items)
+        size = len(queries) * len(self.items)
+        if len(self._scores) < size:
+            with torch.inference_mode(mode=False):  # so that it can be written to inside and outside of that mode
+                self._scores = self.items.new_empty(size)
+        scores = self._scores[:size].view(len(queries), len(self.items))
+        with _full_precision(), torch.no_grad():
+            torch.mm(queries, self.items.T, out=scores)
         return best_of(scores, seen_rows, seen_items, fetch)
 
 
@@ -174,9 +183,34 @@ def best_of(
         fetch: how many to find, at most `items`.
     """
     scores[seen_rows, seen_items] = -torch.inf
-    values, items = scores.topk(fetch, dim=1)
+    values, items = largest(scores, fetch)
     bound = values[:, -1] if fetch < scores.shape[1] else torch.full_like(values[:, -1], -torch.inf)
     return torch.where(values > -torch.inf, items, -1), bound
+
+
+def largest(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns values and indices of the largest scores of each row, best first, as torch.topk does.
+
+    On a CPU that is several times as fast for long rows. They are cut into groups; the largest scores are all in the
+    `count` groups whose maxima are the largest, and only those are looked through.
+
+    Args:
+        scores: (rows, items).
+        count: at most `items`.
+    """
+    items = scores.shape[1]
+    groups = items // _GROUP
+    if scores.device.type != "cpu" or groups < 4 * count:
+        return scores.topk(count, dim=1)
+    # Group g consists of g, g + groups, g + 2 groups, …, so that maxima are taken of whole stretches of memory.
+    whole = groups * _GROUP
+    maxima = scores[:, :whole].unflatten(1, (_GROUP, groups)).amax(dim=1)
+    best = maxima.topk(count, dim=1, sorted=False).indices
+    inside = (best[:, None] + groups * torch.arange(_GROUP)[:, None]).flatten(1)
+    rest = torch.arange(whole, items).expand(len(scores), -1)
+    looked_at = torch.cat([inside, rest], dim=1)
+    values, order = scores.gather(1, looked_at).topk(count, dim=1)
+    return values, looked_at.gather(1, order)
 
 
 def _faiss() -> Any:

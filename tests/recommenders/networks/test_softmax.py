@@ -47,6 +47,20 @@ def test_huge_logits_do_not_overflow() -> None:
     assert torch.allclose(found, F.cross_entropy(1000 * states @ weight.T, targets), rtol=1e-5)
 
 
+def test_peaked_logits_leave_no_subnormal_gradients() -> None:
+    states, weight, bias, targets = problem()
+    scaled = 40 * states.detach()
+    logits = F.linear(scaled, weight, bias)
+    # exp(-150) does not exist in float32, exp(-95) only as a subnormal number.
+    assert (logits.amax(dim=1) - logits.amin(dim=1)).max() > 150
+    learnt = [weight, bias]
+    found = torch.autograd.grad(cross_entropy(scaled, weight, bias, targets), learnt)
+    expected = torch.autograd.grad(F.cross_entropy(logits.double(), targets), learnt)
+    for mine, reference in zip(found, expected, strict=True):
+        assert torch.allclose(mine, reference, atol=1e-6)
+        assert not ((mine != 0) & (mine.abs() < torch.finfo(torch.float32).tiny)).any()
+
+
 def test_autocast_multiplies_in_half_precision_and_keeps_float32_gradients() -> None:
     states, weight, bias, targets = problem()
     exact = torch.autograd.grad(cross_entropy(states, weight, bias, targets), weight)[0]

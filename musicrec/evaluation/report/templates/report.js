@@ -24,10 +24,14 @@ function sort(table, head, column) {
 }
 
 function save(table, name) {
+  const rows = [...table.rows].map((row) => [...row.cells]);
+  const intervals = rows[0].map((_, column) => rows.some((cells) => cells[column].querySelector("small")));
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
-  const lines = [...table.rows].map((row) =>
-    [...row.cells].map((cell) => `${quoted(value(cell))},${quoted(cell.querySelector("small")?.textContent ?? "")}`).join(","),
-  );
+  const fields = (cell, column, first) => [
+    value(cell),
+    ...(intervals[column] ? [first ? `${value(cell)} interval` : (cell.querySelector("small")?.textContent ?? "")] : []),
+  ];
+  const lines = rows.map((cells, row) => cells.flatMap((cell, at) => fields(cell, at, row === 0)).map(quoted).join(","));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.join("\r\n") + "\r\n"], { type: "text/csv" }));
   link.download = `${name}.csv`;
