@@ -167,6 +167,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.cutoffs import Cutoffs
     from musicrec.evaluation.groups.user_file import read_users
+    from musicrec.evaluation.layers import write_layers
     from musicrec.evaluation.report.headline import headlines
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
@@ -217,6 +218,7 @@ def evaluate(cfg: DictConfig) -> None:
     for title, sentences in headlines(comparison).items():
         print(f"{title}: {sentences}.")
     write_formats(workspace, comparison)
+    write_layers(workspace, comparison)
     plots = draw(workspace, comparison)
     write_report(workspace, comparison, plots)
     if "wandb" in cfg.logger:

@@ -17,7 +17,6 @@ from musicrec.evaluation.beyond_accuracy import BeyondAccuracy
 from musicrec.evaluation.cutoffs import Cutoffs
 from musicrec.evaluation.groups.table import GroupTable, group_table
 from musicrec.evaluation.groups.users import wanted_groups
-from musicrec.evaluation.layers import layer_table
 from musicrec.evaluation.metrics import metric_columns, ranked_lists
 from musicrec.evaluation.protocols.artists import artist_table
 from musicrec.evaluation.protocols.catalogue import Catalogue
@@ -417,7 +416,6 @@ def _write(workspace: Workspace, comparison: Comparison) -> None:
         "controls": comparison.controls,
         "groups": comparison.groups.rows,
         "groups_significance": comparison.groups.tests,
-        "layers": layer_table(comparison),
         "seeds_significance": comparison.seed_pairs,
     }
     for stem, frame in optional.items():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from musicrec.evaluation.comparison import Comparison
+from musicrec.evaluation.comparison import Comparison
+from musicrec.files import atomic_path
+from musicrec.workspace import Workspace
 
 COLUMNS = (
     *("embedding", "layer", "table", "recommender", "split", "run", "metric", "mean", "low", "high"),
@@ -31,6 +32,16 @@ def layer_table(comparison: Comparison) -> pd.DataFrame:
         return frame
     several = frame.groupby(["embedding", "table", "split"])["layer"].transform("nunique") > 1
     return frame[several].sort_values(["split", "embedding", "table", "layer"], ignore_index=True, kind="stable")
+
+
+def write_layers(workspace: Workspace, comparison: Comparison) -> None:
+    """Writes layers.csv, or removes that of an earlier evaluation if no layers are compared any more."""
+    path, table = workspace.root / "layers.csv", layer_table(comparison)
+    if table.empty:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
