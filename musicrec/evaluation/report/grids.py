@@ -50,7 +50,7 @@ class Names:
         return cls(workspace, comparison, anchors(comparison.runs), looks)
 
     def look(self, run: str) -> Look | None:
-        """Returns the look of a run's embedding, hollow for a shuffled control; None if it reads none."""
+        """Returns the look of a run, hollow for a shuffled control."""
         return look_of(self.comparison.runs[run].info, self.looks)
 
     def link(self, run: str, text: str) -> GridCell:

@@ -102,7 +102,7 @@ def write_report(workspace: Workspace, comparison: Comparison, plots: Iterable[P
 def _sections(workspace: Workspace, comparison: Comparison, names: Names, plots: Mapping[str, Plot]) -> list[Section]:
     """Returns the sections in their order, without those that would be empty."""
     space = f", in the space of {comparison.diversity_space}" if comparison.diversity_space else ""
-    looks = _row_looks(comparison, names)
+    sizes = size_charts(comparison, _row_looks(comparison, names))
     sections = [
         *(_table_section(comparison, names, plots, stem, table, split) for stem, table, split in comparison.stems()),
         *_group_sections(comparison, names, plots),
@@ -111,8 +111,8 @@ def _sections(workspace: Workspace, comparison: Comparison, names: Names, plots:
             "size",
             "Quality against size",
             note="Dashed: the best recommender without audio on the validation users.",
-            charts=size_charts(comparison, looks),
-            looks={name: look for name, look in looks.items() if look is not None},
+            charts=sizes,
+            looks={series.name: series.look for chart in sizes for series in chart.series},
             files=names.files("comparison.csv"),
             plots=_files(names, plots, ["size"]),
         ),
@@ -235,8 +235,11 @@ def _data_section(workspace: Workspace, names: Names, plots: Mapping[str, Plot])
 
 
 def _row_looks(comparison: Comparison, names: Names, split: str | None = None) -> dict[str, Look | None]:
-    """Returns row name to look, of all tables; None of shuffled controls and recommenders without audio."""
+    """Returns row name to look, of all tables, recommenders without audio also by their titles."""
     found: dict[str, Look | None] = {}
+    bars = comparison.bar_rows(None, split)
+    for row, run in zip(bars["row"], bars["run"], strict=True):
+        found[row] = found[f"{comparison.title(run)} (no audio)"] = names.look(run)
     for table in comparison.titles:
         rows = comparison.shown(table, split)
         for row, run in zip(rows["row"], rows["run"], strict=True):

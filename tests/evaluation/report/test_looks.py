@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from musicrec.evaluation.prediction_info import PredictionInfo
-from musicrec.evaluation.report.looks import COLORS, MARKERS, Look, find_looks, look_of, real_name
+from musicrec.evaluation.report.looks import COLORS, GREY, MARKERS, Look, find_looks, look_of, real_name
 from musicrec.files import write_text
 from musicrec.workspace import Workspace
 
@@ -36,12 +36,20 @@ def test_as_many_embeddings_as_possible_differ_in_both(tmp_path: Path) -> None:
 def test_vectors_of_one_embedding_share_its_colour_and_a_control_its_look(tmp_path: Path) -> None:
     runs = [info("musicnn", transform="zscore"), info("musicnn"), info("musicnn", shuffle=True), info("mert"), info("")]
     looks = find_looks(Workspace(tmp_path), runs)
-    assert set(looks) == {"musicnn", "musicnn zscore", "mert"}
+    assert set(looks) == {"musicnn", "musicnn zscore", "mert", "knn (no audio)"}
     assert looks["musicnn zscore"].color == looks["musicnn"].color != looks["mert"].color
     assert looks["musicnn zscore"].marker != looks["musicnn"].marker
     assert real_name(runs[2]) == "musicnn"
     assert look_of(runs[2], looks) == replace(looks["musicnn"], hollow=True)
-    assert look_of(runs[1], looks) == looks["musicnn"] and look_of(runs[4], looks) is None
+    assert look_of(runs[1], looks) == looks["musicnn"] and look_of(info("clap"), looks) is None
+
+
+def test_what_reads_no_audio_is_grey_and_takes_no_colour(tmp_path: Path) -> None:
+    bars = [PredictionInfo("x", name) for name in ("ease", "elsa", "popularity")]
+    looks = find_looks(Workspace(tmp_path), [*bars, info("mert")])
+    greys = [look_of(bar, looks) for bar in bars]
+    assert len(set(greys)) == 3 and all(look is not None and look.color == GREY for look in greys)
+    assert looks["mert"] == Look(0, 0)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"mert": [99, 0]}', '{"mert": "blue"}', '{"mert": [true]}', "\x00"])

@@ -35,7 +35,7 @@ class Dot:
         low: lower end of the interval; None without one.
         high: its upper end.
         title: what hovering tells.
-        look: of the embedding, hollow for a shuffled control; None: it is a recommender without audio.
+        look: of the run, hollow for a shuffled control; None for chance.
     """
 
     at: float
@@ -149,11 +149,12 @@ def dot_plot(comparison: Comparison, split: str, looks: Mapping[str, Look]) -> D
     if scale.low < 0:  # an interval may reach below 0, a score cannot
         scale = Scale(0.0, scale.high)
     groups = [
-        *_without_audio(comparison, bars, chance, scale, metric),
+        *_without_audio(comparison, bars, chance, scale, looks),
         *_with_audio(comparison, split, shown, scale, looks),
     ]
     rows = [row for group in groups for row in group.rows]
-    used = {real_name(comparison.runs[row.run].info) for row in rows if row.run}
+    infos = [comparison.runs[row.run].info for row in rows if row.run]
+    used = {real_name(info) for info in infos if info.embedding}
     return DotPlot(
         split=split,
         metric=metric,
@@ -180,16 +181,17 @@ def _without_audio(
     bars: _Means,
     chance: float | None,
     scale: Scale,
-    metric: str,
+    looks: Mapping[str, Look],
 ) -> Iterator[DotGroup]:
     """Yields the group of the recommenders without audio and of chance, if there is any."""
     rows = []
     for row, mean in sorted(bars, key=lambda pair: -pair[1].mean):
         title = comparison.title(str(row["run"]))
-        rows.append(DotRow(title, str(row["run"]), f"{mean.mean:.4f}", [_dot(title, mean, scale)]))
+        dot = _dot(title, mean, scale, look_of(comparison.runs[str(row["run"])].info, looks))
+        rows.append(DotRow(title, str(row["run"]), f"{mean.mean:.4f}", [dot]))
     if chance is not None:
         at = scale.at(chance)
-        rows.append(DotRow(CHANCE, "", f"{chance:.4f}", [Dot(at, None, None, f"{CHANCE}: {metric} {chance:.4f}")]))
+        rows.append(DotRow(CHANCE, "", f"{chance:.4f}", [Dot(at, None, None, f"{CHANCE}: {chance:.4f}")]))
     if rows:
         title = "Without audio" if bars else "Random lists"
         yield DotGroup(title, "", "", rows)

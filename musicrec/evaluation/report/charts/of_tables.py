@@ -66,7 +66,7 @@ def group_charts(
         comparison: what `compare` returned.
         table: name of the table.
         split: the test split.
-        looks: row name to look; None: a recommender without audio, which is drawn in grey.
+        looks: row name to look.
         titles: row name to what it is called.
     """
     rows, _ = comparison.in_groups(table, split)
@@ -98,7 +98,7 @@ def group_charts(
                 title = f"{titles.get(name, name)}, {group}: {mean:.4f}" + ("" if np.isnan(conf) else f" ± {conf:.4f}")
                 points.append(Point(across, flipped(y, mean), low, high, title))
             look = looks.get(name)
-            series.append(Series(titles.get(name, name), look, points, line=False, muted=look is None))
+            series.append(Series(titles.get(name, name), look, points, line=False))
         charts.append(
             Chart(
                 title=f"by {by}",
@@ -154,7 +154,7 @@ def size_charts(comparison: Comparison, looks: Mapping[str, Look | None]) -> lis
             title = f"{row}, {size} dimensions: {cell.text()}"
             point = Point(x.at(size), flipped(y, cell.mean), ends_at[0], ends_at[1], title)
             look = looks.get(row)
-            series.append(Series(str(row), look, [point], line=False, muted=look is None))
+            series.append(Series(str(row), look, [point], line=False))
         charts.append(
             Chart(
                 title=comparison.titles[table],

@@ -6,7 +6,7 @@ from cycler import cycler
 from matplotlib import RcParams
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb
 
-from musicrec.evaluation.report.looks import Look
+from musicrec.evaluation.report.looks import GREY, Look
 
 # Colours that stay apart for colour-blind readers too: at least 0.14 in OKLab, also as deuteranopes and protanopes see
 # them (Machado et al. 2009), and three times as dark as the paper. The report's style sheet has the same, and lighter
@@ -36,12 +36,12 @@ STYLE = RcParams(
 
 
 def shade(look: Look | None) -> str:
-    """Returns the colour of an embedding, paler for its shuffled control; grey for None, a recommender without audio.
+    """Returns the colour of an embedding, paler for its shuffled control; grey for what reads no audio.
 
     >>> shade(Look(0, 3)), shade(None)
     ('#1745c2', '#8a8a8a')
     """
-    if look is None:
+    if look is None or look.color == GREY:
         return MUTED
     color = PALETTE[look.color]
     red, green, blue = (1 - (1 - part) * 0.45 for part in to_rgb(color))

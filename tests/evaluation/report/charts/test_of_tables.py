@@ -6,7 +6,7 @@ import pytest
 
 from musicrec.evaluation.comparison import compare
 from musicrec.evaluation.report.charts.of_tables import Effect, effect_map, group_charts, rank_rows, size_charts
-from musicrec.evaluation.report.looks import Look
+from musicrec.evaluation.report.looks import GREY, Look
 from musicrec.evaluation.statistics.significance import pairwise
 from tests.evaluation.made_up import MadeUp
 
@@ -42,12 +42,12 @@ def test_groups_and_sizes(made_up: MadeUp) -> None:
     made_up.run("knn", "random", 3, size=128)
     made_up.run("ease", "", 2, name="ease_s0", table="baselines", title="EASE", size=None)
     comparison = compare(made_up.workspace, 10)
-    looks = {"musicnn": Look(0, 0), "random": Look(1, 1)}
+    looks = {"musicnn": Look(0, 0), "random": Look(1, 1), "ease": Look(GREY, 0)}
     charts = group_charts(comparison, "cosine", "test", looks, {"ease": "EASE (no audio)"})
     assert [chart.title for chart in charts] == ["by mainstream"]  # all users are equally active
     for chart in charts:
         assert [series.name for series in chart.series] == ["musicnn", "random", "EASE (no audio)"]
-        assert [series.muted for series in chart.series] == [False, False, True]
+        assert [series.look for series in chart.series] == list(looks.values())
         assert len(chart.rules) == len(chart.x_ticks)
     (chart,) = size_charts(comparison, looks)
     assert [tick.text for tick in chart.x_ticks] == ["128", "200"] and chart.rules[0].text == "EASE"
