@@ -12,6 +12,8 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from musicrec.values import Decay
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -78,7 +80,7 @@ class WeightAverage(pl.Callback):
         decay: share of the average that a step keeps, below 1; None: nothing is averaged (`configured` leaves it out).
     """
 
-    def __init__(self, decay: float | None = None):
+    def __init__(self, decay: Decay | None = None):
         self.decay = decay
         self._update = get_ema_multi_avg_fn(0.0 if decay is None else decay)
         # The average, or during validation the weights that training goes on from.

@@ -155,7 +155,8 @@ def test_without_a_decay_nothing_is_averaged_and_names_stay(compose: Callable[..
     assert plain == null != other and "ema_decay-0.98" in other
 
 
+@pytest.mark.parametrize("key", ["recommender.ema_decay", "callbacks.weight_average.decay"])
 @pytest.mark.parametrize("value", ["1", "-0.1", "nan", "often", "true", "[0.9]"])
-def test_a_decay_that_is_none(compose: Callable[..., DictConfig], tiny_workspace: Path, value: str) -> None:
-    with pytest.raises(MusicrecError, match=r"recommender.ema_decay=.*must be a finite number from 0 and below 1 or n"):
-        stages.train(compose(*TINY, "recommender=bert", f"recommender.ema_decay={value}"))
+def test_a_decay_that_is_none(compose: Callable[..., DictConfig], tiny_workspace: Path, key: str, value: str) -> None:
+    with pytest.raises(MusicrecError, match=rf"{key}=.*must be a finite number from 0 and below 1 or null"):
+        stages.train(compose(*TINY, "recommender=bert", f"{key}={value}"))
