@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.comparison import Comparison
+from musicrec.evaluation.layers import layer_table
 from musicrec.evaluation.report.charts.systems import systems, without_audio
 from musicrec.evaluation.report.looks import Look, find_looks, look_of
 from musicrec.evaluation.report.plots.dataset import activity, popularity
 from musicrec.evaluation.report.plots.groups import group_panels
+from musicrec.evaluation.report.plots.layers import layer_panels
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
 from musicrec.evaluation.report.plots.style import STYLE, mark, shade
@@ -89,6 +91,7 @@ def _drawings(workspace: Workspace, comparison: Comparison, looks: Mapping[str, 
     yield from _of_tables(comparison, looks)
     yield from _of_groups(comparison, looks)
     yield from _of_sizes(comparison, looks)
+    yield from _of_layers(comparison)
     yield from _of_data(workspace)
 
 
@@ -174,6 +177,18 @@ def _of_sizes(comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Dr
             f"{ndcg} against the size of the embedding (dimensions, logarithmic). The dashed line is the best "
             "recommender without audio on the validation users.",
             partial(quality_by_size, comparison, _shades(comparison, pd.concat(shown), looks)[0]),
+        )
+
+
+def _of_layers(comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields NDCG by layer if layers were compared."""
+    if len(table := layer_table(comparison)):
+        yield _Drawing(
+            "layers",
+            f"{comparison.ndcg()} of each layer",
+            f"{comparison.ndcg()} of each layer, mean over users with its 95 % interval. Dashed: the best recommender "
+            f"without audio on the validation users.{_CHANCE_LINE}",
+            partial(layer_panels, table),
         )
 
 
