@@ -80,10 +80,13 @@ def _bar_in_short(comparison: Comparison, table: str, split: str, row: str) -> I
 
 
 def _control_in_short(comparison: Comparison, table: str, split: str, row: str) -> Iterator[str]:
-    """Yields how a row compares with its own vectors shuffled, if that was run."""
+    """Yields how a row compares with its own vectors shuffled, or that this was not run."""
     shown = comparison.shown(table, split)
     run = str(dict(zip(shown["row"], shown["run"], strict=True))[row])
-    for test in _of(comparison.controls, split=split, metric=comparison.ndcg(split), run=run).to_dict("records"):
+    tests = _of(comparison.controls, split=split, metric=comparison.ndcg(split), run=run)
+    if tests.empty and not comparison.runs[run].foreign:
+        yield "no shuffled control"
+    for test in tests.to_dict("records"):
         gain = f"{test['difference']:+.4f}" if pd.isna(test["gain %"]) else f"{test['gain %']:+.0f} %"
         verdict = "" if test["better"] else ": not better than shuffled"
         yield f"{gain} against {test['control']} vectors, {_p(test['p_t'])}{verdict}"
