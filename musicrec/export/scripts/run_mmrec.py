@@ -44,7 +44,7 @@ def main(words: list[str]) -> None:
 
 
 class Kept:
-    """The lists of the epoch and hyper-parameters that are best on val: MMRec evaluates val, then test, after each epoch.
+    """The lists of the epoch and setting that are best on val: MMRec evaluates val, then test, after each epoch.
 
     Attributes:
         best: split to the numbers of its users, (users,), and of the items of their lists, (users, k).
