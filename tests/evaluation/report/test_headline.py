@@ -48,3 +48,9 @@ def test_without_audio(made_up: MadeUp) -> None:
 def test_foreign_runs_alone_have_no_answer(made_up: MadeUp) -> None:
     made_up.foreign("als", made_up.lists(1))
     assert answer(compare(made_up.workspace, 10), "test") == ""
+
+
+def test_long_names_are_cut(made_up: MadeUp) -> None:
+    made_up.run("knn", "W" * 200, 1, name="knn_w")
+    line = answer(compare(made_up.workspace, 10), "test")
+    assert line.startswith("W" * 59 + "… with KNN is best")
