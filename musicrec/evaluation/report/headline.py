@@ -39,7 +39,7 @@ def answer(comparison: Comparison, split: str) -> str:
     wins = _wins(rows)
     if len(wins) < 2:
         return f"{line}."
-    agreeing = sum(winner == name for winner in wins.values())
+    agreeing = sum(name in winners for winners in wins.values())
     which = f"all {len(wins)}" if agreeing == len(wins) else f"{agreeing} of {len(wins)}"
     return f"{line}. {_cut(name)} is the best embedding of {which} recommenders."
 
@@ -70,12 +70,13 @@ def _competing(comparison: Comparison, split: str) -> list[dict[Hashable, Any]]:
     return rows
 
 
-def _wins(rows: Sequence[tuple[Mapping[Hashable, Any], Mean]]) -> dict[str, str]:
-    """Returns the best row of each table that compares embeddings."""
+def _wins(rows: Sequence[tuple[Mapping[Hashable, Any], Mean]]) -> dict[str, set[str]]:
+    """Returns the best rows, of equal means, of each table that compares embeddings."""
     found: dict[str, list[tuple[float, str]]] = {}
     for row, mean in rows:
         found.setdefault(str(row["table"]), []).append((mean.mean, str(row["row"])))
-    return {table: max(pairs)[1] for table, pairs in found.items() if len(pairs) > 1}
+    compared = {table: pairs for table, pairs in found.items() if len(pairs) > 1}
+    return {table: {name for mean, name in pairs if mean == max(pairs)[0]} for table, pairs in compared.items()}
 
 
 def _bar_in_short(comparison: Comparison, table: str, split: str, row: str) -> Iterator[str]:
