@@ -7,9 +7,9 @@ Usage:
 
 Each step runs in a process of its own on made listens (25 tracks per user, popularity by a power law, 64-d random
 vectors): prepare.py; the lists of KNN, of 100 tracks for every val and test user; steps of SASRec with a sampled
-softmax (learnt vectors of all tracks), of which an epoch is extrapolated; evaluate.py. Seconds are those of the
-processor, the memory is the largest that the process held. The exponent says how a step grew from the size before:
-1 = as the size; KNN's lists grow as users times tracks, so 2. Results: RESULTS.md.
+softmax (learnt vectors of all tracks) by Adam and by optimizer=rowwise_adam, of which an epoch is extrapolated;
+evaluate.py. Seconds are those of the processor, the memory is the largest that the process held. The exponent says how
+a step grew from the size before: 1 = as the size; KNN's lists grow as users times tracks, so 2. Results: RESULTS.md.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ TRACKS, USERS, PLAYS, DIM = 1_000_000, 100_000, 25, 64
 FIRST = np.datetime64("2019-01-01", "us").astype(np.int64)
 SECONDS = 390 * 86_400
 
-# Optimiser steps of SASRec: prints the processor seconds of a step and the steps of an epoch.
+# Optimiser steps of SASRec: prints the processor seconds of a step of both optimizers, and the steps of an epoch.
 STEPS = """
 import sys, time
 import numpy as np
+import torch
+from functools import partial
 from pathlib import Path
 from pytorch_lightning import Trainer
 from musicrec.data.interactions import SplitData
 from musicrec.recommenders.inputs import Inputs, Training
+from musicrec.recommenders.networks.rowwise_adam import RowwiseAdam
 from musicrec.recommenders.sasrec import SASRec
 from musicrec.recommenders.sequence_settings import ItemSettings, SequenceSettings, TransformerSettings
 from musicrec.workspace import TrackIndex, Workspace
@@ -51,27 +54,30 @@ workspace = Workspace(root)
 tracks = TrackIndex.load(workspace.track_index)
 data = SplitData.load(workspace, tracks)
 vectors = np.random.default_rng(0).standard_normal((len(tracks), dim), dtype=np.float32)
-model = SASRec(
-    Inputs(data, vectors, training=Training(scheduler=None, monitor="train/loss")),
-    network=TransformerSettings(hidden_size=dim, intermediate_size=dim, norm="pre", init="xavier"),
-    sequences=SequenceSettings(max_seq_len=50, window="random"),
-    items=ItemSettings(head="tied", item_freeze=False),
-    batch_size=128,
-    loss="sampled",
-    samples=4096,
-)
-keys = model.datamodule()
-epoch = len(keys.train_dataloader())
 
-def fit(count):
-    trainer = Trainer(accelerator="cpu", max_steps=count, logger=False, enable_checkpointing=False,
-                      enable_progress_bar=False, enable_model_summary=False)
-    began = time.process_time()
-    trainer.fit(model, datamodule=keys)
-    return time.process_time() - began
+def step(optimizer):
+    training = Training(partial(optimizer, lr=0.001), scheduler=None, monitor="train/loss")
+    model = SASRec(
+        Inputs(data, vectors, training=training),
+        network=TransformerSettings(hidden_size=dim, intermediate_size=dim, norm="pre", init="xavier"),
+        sequences=SequenceSettings(max_seq_len=50, window="random"),
+        items=ItemSettings(head="tied", item_freeze=False),
+        batch_size=128,
+        loss="sampled",
+        samples=4096,
+    )
+    keys = model.datamodule()
+    spent = {}
+    for count in (2, 2 + steps):
+        trainer = Trainer(accelerator="cpu", max_steps=count, logger=False, enable_checkpointing=False,
+                          enable_progress_bar=False, enable_model_summary=False)
+        began = time.process_time()
+        trainer.fit(model, datamodule=keys)
+        spent[count] = time.process_time() - began
+    return (spent[2 + steps] - spent[2]) / steps, len(keys.train_dataloader())
 
-fit(2)
-print(f"STEP {fit(steps) / steps} {epoch}")
+(adam, epoch), (rowwise, _) = step(torch.optim.Adam), step(RowwiseAdam)
+print(f"STEP {adam} {rowwise} {epoch}")
 """
 
 
@@ -136,10 +142,10 @@ def measure(folder: Path, tracks: int, users: int, steps: int) -> dict[str, tupl
     keep("prepare.py", run(*script["prepare"], f"data.plays={log}"))
     keep("train.py recommender=knn", run(*script["train"], "recommender=knn", *vectors))
     cost = run(sys.executable, "-c", STEPS, str(workspace), str(steps), str(DIM))
-    step, epoch = map(float, cost.output.split("STEP ")[1].split())
-    keep(f"SASRec, a step (an epoch has {epoch:.0f})", cost, step)
-    costs["SASRec, a step"] = costs.pop(f"SASRec, a step (an epoch has {epoch:.0f})")
-    costs["SASRec, an epoch"] = step * epoch, cost.gigabytes
+    adam, rowwise, epoch = map(float, cost.output.split("STEP ")[1].split())
+    keep("SASRec, a step", cost, adam)
+    keep("SASRec, a step, rowwise_adam", cost, rowwise)
+    costs["SASRec, an epoch"] = adam * epoch, cost.gigabytes
     keep("evaluate.py", run(*script["evaluate"]))
     return costs
 

@@ -92,7 +92,13 @@ def measure(name: str, seconds: float, options: argparse.Namespace) -> None:
     took, *least = in_turn([partial(used, embed), *limits], options.runs)
     for (row, part), floor in zip(shapes.items(), least, strict=True):
         flops = operations(part)
-        cells = [f"{seconds:g}", f"{flops / 1e9:.1f}", f"{flops / floor / 1e9:.0f}", f"{floor:.3f}", f"{took:.3f}"]
+        cells = [
+            f"{len(wave) / model.sample_rate:g}",
+            f"{flops / 1e9:.1f}",
+            f"{flops / floor / 1e9:.0f}",
+            f"{floor:.3f}",
+            f"{took:.3f}",
+        ]
         print(f"| {row} | {' | '.join(cells)} | {floor / took:.0%} |", flush=True)
     if options.profile:
         print(operations_by_time(embed, 8), flush=True)
@@ -102,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ["musicnn", "musicnn_mtt", *MODELS, "clap"]
     parser.add_argument("--models", default=",".join(names))
-    parser.add_argument("--seconds", type=float, default=10.0, help="of audio")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of audio; some encoders pad it to 30")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--profile", action="store_true", help="list the operations that take the most time")
     options = parser.parse_args(arguments)

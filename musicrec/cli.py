@@ -25,6 +25,7 @@ from musicrec.errors import MusicrecError, first_line
 from musicrec.memory import memory_problem
 from musicrec.overrides import as_typed, combined_experiments, given_to_each_job, quoted
 from musicrec.sweeps.current import in_sweep
+from musicrec.sweeps.layer_words import asks_for_each_layer, layer_sweep, without_sweep
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,18 +75,21 @@ def run(stage: Stage, cfg: DictConfig) -> float | None:
         raise CompactHydraException(_spoken(f"musicrec {name}: {mistake}")) from None
 
 
-def start(main: Callable[[], object]) -> None:
+def start(main: Callable[[], object], name: str = "") -> None:
     """Runs a script's function that `hydra.main` made, on the command line's words as they were typed.
 
     What is wrong with the configuration itself is one line, as all mistakes are.
 
     Args:
         main: takes the overrides from `sys.argv`.
+        name: of the stage, if it is one that sweeps the layers of an embedding (`experiment=layers`): `train`.
     """
     try:
         folders = config_dir() / "experiment"
         sys.argv[1:] = combined_experiments(as_typed(sys.argv[1:]), lambda name: (folders / name).is_dir())
         refuse_no_option(sys.argv[1:])
+        if name == "train" and asks_for_each_layer(sys.argv[1:]):
+            return _sweep_layers(main)
         with composition():
             sys.argv[1:] = given_to_each_job(
                 sys.argv[1:], is_group, lambda name: option("experiment", name).get("hydra", {})
@@ -103,6 +107,21 @@ def start(main: Callable[[], object]) -> None:
     except BrokenPipeError:  # what reads our output, e.g. head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+
+
+def _sweep_layers(main: Callable[[], object]) -> None:
+    """Extracts every layer of an embedding in one pass, trains on each, and compares them.
+
+    How many layers there are is known only from the weights, so this is no grid that Hydra could read.
+    """
+    with composition():
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = hydra.compose("config", without_sweep(sys.argv[1:]))
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        layers = stages.layers(cfg)
+        sys.argv[1:] = layer_sweep(sys.argv[1:], str(cfg.embedding.name), layers)
+        main()
+        stages.evaluate(cfg)
 
 
 def console() -> None:
@@ -141,7 +160,7 @@ def _run_stage(name: str) -> None:
     """Runs a stage on the words in `sys.argv`, as a script does."""
     stage = _STAGES.get(name, stages.status)
     task = functools.wraps(run)(functools.partial(run, stage))
-    start(hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task))
+    start(hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task), name)
 
 
 def _usage() -> str:

@@ -47,6 +47,9 @@ def extract(cfg: DictConfig) -> None:
     """Stage 1: audio files -> embeddings/{name}.npy and .json."""
     from musicrec.embeddings.configure import make_embedding, with_checkpoint
 
+    if cfg.embedding.get("layer") == "each":
+        layers(cfg, overwrite=True)
+        return
     check_settings(cfg, "data", "embedding", "extract")
     embedding = make_embedding(with_checkpoint(cfg))
     if cfg.extract.check:
@@ -60,6 +63,34 @@ def extract(cfg: DictConfig) -> None:
         source.materialise(workspace, int(cfg.seed))
         tracks, files = _library(workspace, source, embedding)
     _extract(cfg, workspace, embedding, tracks, files)
+
+
+def layers(cfg: DictConfig, *, overwrite: bool = False) -> list[int]:
+    """Makes a table per layer of the embedding from one pass over the audio; returns the numbers of the layers.
+
+    Args:
+        cfg: the composed configuration, with `embedding.layer=each`.
+        overwrite: look for new files and extract as `extract` does, also where all tables are there.
+    """
+    from musicrec.data.prepare import is_prepared
+    from musicrec.embeddings.configure import with_checkpoint
+    from musicrec.embeddings.extraction.layers import made, make_joined, split_layers
+
+    wanted = cfg.copy()
+    wanted.embedding, embedding = make_joined(with_checkpoint(cfg))
+    check_settings(wanted, "data", "embedding", "extract")
+    source: DataSource = make(cfg.data, "data")
+    workspace, name = _workspace(cfg), str(cfg.embedding.name)
+    found = [] if cfg.extract.overwrite else made(embedding, workspace, name)
+    if found and not overwrite:
+        return found
+    with _preparing(workspace):
+        source.materialise(workspace, int(cfg.seed))
+        if source.make_missing and not overwrite and not is_prepared(source, workspace):
+            _prepare(workspace, source)
+        tracks, files = _library(workspace, source, embedding)
+    _extract(wanted, workspace, embedding, tracks, files)
+    return split_layers(embedding, workspace, name, len(tracks))
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -136,6 +167,7 @@ def evaluate(cfg: DictConfig) -> None:
     from musicrec.evaluation.comparison import compare
     from musicrec.evaluation.cutoffs import Cutoffs
     from musicrec.evaluation.groups.user_file import read_users
+    from musicrec.evaluation.layers import write_layers
     from musicrec.evaluation.report.headline import headlines
     from musicrec.evaluation.report.html_report import write_report
     from musicrec.evaluation.report.plots.draw import draw
@@ -186,6 +218,7 @@ def evaluate(cfg: DictConfig) -> None:
     for title, sentences in headlines(comparison).items():
         print(f"{title}: {sentences}.")
     write_formats(workspace, comparison)
+    write_layers(workspace, comparison)
     plots = draw(workspace, comparison)
     write_report(workspace, comparison, plots)
     if "wandb" in cfg.logger:

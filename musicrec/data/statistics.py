@@ -62,8 +62,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Returns a table as text, with columns aligned to the right.
 
     >>> print(aligned([["split", "rows"], ["train", "1200"]]))
-    split rows
-    train 1200
+    split  rows
+    train  1200
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

@@ -64,6 +64,7 @@ class EncodecMAE(Pretrained):
 
     native_rate = 24_000
     least_samples = 1
+    first_of_all = 1
     same_length = False
 
     def __init__(

@@ -99,6 +99,9 @@ class Comparison:
     margin: float = MARGIN
     diversity_space: str | None = None
     warnings: list[str] = field(default_factory=list)
+    # What tables and report ask for again and again.
+    _shown: dict[tuple[str | None, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+    _bars: dict[tuple[str | None, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def metrics(self, split: str | None = None) -> list[str]:
         """Returns the five column names of a split (the main one), NDCG last."""
@@ -118,11 +121,17 @@ class Comparison:
 
         Their names (the embedding, or the recommender if it reads none) are in a column `row`.
         """
-        return shown_rows(self.results, table, split or self.splits[0])
+        split = split or self.splits[0]
+        if (table, split) not in self._shown:
+            self._shown[table, split] = shown_rows(self.results, table, split)
+        return self._shown[table, split]
 
     def bar_rows(self, table: str | None = None, split: str | None = None) -> pd.DataFrame:
         """Returns the rows of `results` of recommenders without audio, those of `table` left out; the bar first."""
-        return bar_rows(self.results, table, split or self.splits[0])
+        split = split or self.splits[0]
+        if (table, split) not in self._bars:
+            self._bars[table, split] = bar_rows(self.results, table, split)
+        return self._bars[table, split]
 
     def title(self, run: str) -> str:
         """Returns what the recommender of a run is called."""

@@ -15,7 +15,7 @@ _TYPES: dict[str, type] = {"size": int, "seed": int, "tracks": int, "inputs": di
 # Other files of a workspace end in .csv, too.
 _RESERVED = frozenset(
     {
-        *("artists", "bars", "chance", "comparison", "controls", "geometry", "groups", "groups_significance"),
+        *("artists", "bars", "chance", "comparison", "controls", "geometry", "groups", "groups_significance", "layers"),
         *("seeds", "seeds_significance", "significance", "trackid_sorted"),
     }
 )

@@ -22,7 +22,7 @@ from musicrec.workspace import Workspace
 log = logging.getLogger(__name__)
 
 # Raise it when the same dataset gives other files.
-_VERSION = 1
+_VERSION = 2
 
 
 def export(
@@ -64,7 +64,7 @@ def export(
         "embedding": embedding.name if dataset.vectors is not None else None,
         "inputs": _inputs(workspace, dataset),
     }
-    usage = form.usage.format(folder=folder, name=name)
+    usage = form.usage.format(folder=folder)
     with exclusive(folder / ".writing.lock", f"waiting: another process is writing {folder}"):
         known = _read(folder / "export.json")
         if not overwrite and known is not None and {key: known.get(key) for key in record} == record:

@@ -27,7 +27,7 @@ class Format:
     Attributes:
         write: writes a dataset into a folder and returns the paths of the files.
         script: the module of `musicrec.export.scripts` that is copied beside them.
-        usage: how to run the framework; `{folder}` is that of the export, `{name}` the dataset.
+        usage: how to run the framework; `{folder}` is that of the export.
     """
 
     write: Callable[[Path, Dataset], list[Path]]
@@ -123,12 +123,7 @@ def write_cornac(folder: Path, dataset: Dataset) -> list[Path]:
 
 FORMATS = {
     "recbole": Format(write_recbole, "run_recbole", "python {folder}/run_recbole.py BPR"),
-    "mmrec": Format(
-        write_mmrec,
-        "mmrec_lists",
-        "python main.py -m VBPR -d {name} (in src/ of MMRec, after copying {folder}/{name} to its data/ and "
-        "{folder}/{name}.yaml to its src/configs/dataset/), then python {folder}/mmrec_lists.py FILE.csv",
-    ),
+    "mmrec": Format(write_mmrec, "run_mmrec", "python {folder}/run_mmrec.py MMREC_FOLDER VBPR"),
     "cornac": Format(write_cornac, "run_cornac", "python {folder}/run_cornac.py BPR"),
 }
 

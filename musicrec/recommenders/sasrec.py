@@ -77,6 +77,7 @@ class SASRec(SequenceRecommender):
             search=search,
         )
         self.binary = loss == "binary"
+        self.net.sparse = self.row_wise and loss != "full"
 
     def train_source(self) -> BatchSource:
         """Returns the training histories of two tracks or more."""

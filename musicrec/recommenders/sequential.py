@@ -111,6 +111,8 @@ class SequenceRecommender(VectorRecommender, TrainedRecommender):
                 audio=audio,
                 ids=audio.ids(len(self.candidates), size, played),
             )
+        # Of the exact softmax every track has a gradient.
+        self.net.sparse = sampled and self.row_wise
         self.register_buffer("cold_items", cold, persistent=False)
 
     @property

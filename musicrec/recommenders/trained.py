@@ -105,6 +105,8 @@ class TrainedRecommender(Recommender, pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns the optimizer of all learnt parameters and, if there is one, the schedule."""
+        if self.row_wise:
+            self._check_row_wise()
         learnt = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = self.settings.optimizer(learnt, **self._fused())
         make = self.settings.scheduler
@@ -121,6 +123,19 @@ class TrainedRecommender(Recommender, pl.LightningModule):
             return optimizer
         scheduler = make(optimizer, **({"mode": self.monitor_mode} if follows else {}))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}
+
+    @property
+    def row_wise(self) -> bool:
+        """Returns whether the optimizer takes sparse gradients (`RowwiseAdam`)."""
+        make = self.settings.optimizer
+        return bool(getattr(getattr(make, "func", make), "row_wise", False))
+
+    def _check_row_wise(self) -> None:
+        """Refuses what torch has no sparse gradients for."""
+        clip, processes = self.trainer.gradient_clip_val, self.trainer.world_size
+        demand("trainer.gradient_clip_val", clip, not clip, "null with optimizer=rowwise_adam; or use optimizer=adam")
+        allowed = "1 with optimizer=rowwise_adam; or use optimizer=adam"
+        demand("trainer.devices", processes, processes == 1, allowed)
 
     def _fused(self) -> dict[str, bool]:
         """Returns the option that lets one kernel update large tables in one pass, where there is such a kernel."""

@@ -1,5 +1,6 @@
 """A memory limit far below the data spills to disk and gives the same files; an insufficient one is reported."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from musicrec.data import plays, prepare
 from musicrec.data.table.play_table import PlayTable
+from musicrec.data.table.scratch import Scratch
 from musicrec.errors import MusicrecError
 from musicrec.workspace import Workspace
 from tests.data.made_log import source
@@ -62,3 +64,15 @@ def test_hopeless_limit(log: Path, tmp_path: Path) -> None:
     # What was finished before the split stays.
     left = {path.name for path in workspace.root.rglob("*") if path.is_file()}
     assert left == {".hashes.json", "trackid_sorted.csv", "plays.pqt"}
+
+
+def test_full_disk(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Scratch, "write", full)
+    workspace = Workspace(tmp_path / "workspace")
+    with pytest.raises(MusicrecError, match="cannot be written or read: no space is left") as caught:
+        prepare.prepare(source(log, memory_limit="40MB"), workspace)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in workspace.root.rglob("*") if path.is_file()]

@@ -208,30 +208,58 @@ def test_splits_that_are_missing_are_named(export: Export, root: Path) -> None:
         export("mmrec")
 
 
-def test_lists_of_mmrec_come_back(export: Export, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = export("mmrec")
-    saved = tmp_path / "VBPR-plays-idx0-top2-now.csv"
-    saved.write_text("id\ttop_0\ttop_1\n2\t2\t1\n1\t0\t1\n")
-    monkeypatch.setattr(sys, "argv", ["mmrec_lists.py", str(saved)])
-    runpy.run_path(str(folder / "mmrec_lists.py"), run_name="__main__")
-    found = pd.read_parquet(root / "preds" / "mmrec_VBPR.pqt")
-    assert found[["user_id", "item_id", "rank"]].values.tolist() == [
-        ["é\t\"x'", 5, 1],
-        ["é\t\"x'", 4, 2],
-        ["c", 2, 1],
-        ["c", 4, 2],
-    ]
-    assert export("mmrec") == folder  # not in the way
+# What of MMRec its script uses, in miniature: after each epoch val and test are evaluated; the second is the best.
+QUICK_START = """
+import torch
+from utils.topk_evaluator import TopKEvaluator
+
+class Data:
+    def __init__(self, *users):
+        self.users = torch.tensor(users)
+    def get_eval_users(self):
+        return self.users
+
+def quick_start(model, dataset, config_dict, save_model):
+    assert (model, dataset, save_model) == ("BM3", "plays", False)
+    assert config_dict["inter_file_name"] == "plays.inter" and config_dict["topk"] == [3] and config_dict["epochs"] == 3
+    valid, test = Data(0), Data(2, 1)
+    evaluator = TopKEvaluator({"valid_metric": "Recall@20"})
+    for score in (0.1, 0.3, 0.2):
+        evaluator.evaluate([torch.tensor([[2, 1]])], valid, score)
+        first = [2, 1] if score == 0.3 else [1, 0]
+        evaluator.evaluate([torch.tensor([first]), torch.tensor([[0, 1]])], test, 0.9)
+"""
+EVALUATOR = """
+class TopKEvaluator:
+    def __init__(self, config):
+        self.config = config
+    def evaluate(self, lists, data, score):
+        return {"recall@20": score}
+"""
 
 
-def test_evaluated_lists_score_as_by_hand(
+def test_lists_of_mmrec_come_back(
     export: Export, root: Path, compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder = export("mmrec")
-    saved = tmp_path / "BM3-plays.csv"
-    saved.write_text("id\ttop_0\ttop_1\n2\t2\t1\n1\t0\t1\n")
-    monkeypatch.setattr(sys, "argv", ["mmrec_lists.py", str(saved)])
-    runpy.run_path(str(folder / "mmrec_lists.py"), run_name="__main__")
+    folder, utils = export("mmrec"), tmp_path / "MMRec" / "src" / "utils"
+    utils.mkdir(parents=True)
+    (utils / "__init__.py").touch()
+    (utils / "quick_start.py").write_text(QUICK_START)
+    (utils / "topk_evaluator.py").write_text(EVALUATOR)
+    monkeypatch.setattr(sys, "argv", ["run_mmrec.py", str(tmp_path / "MMRec"), "BM3", "epochs=3"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(folder / "run_mmrec.py"), run_name="__main__")
+    monkeypatch.chdir(tmp_path)
+    found = pd.read_parquet(root / "preds" / "mmrec_BM3.pqt")
+    assert found[["user_id", "item_id", "rank", "split"]].values.tolist() == [
+        ["b", 5, 1, "val"],  # 4 is left out: b played it in train
+        ["é\t\"x'", 5, 1, "test"],
+        ["é\t\"x'", 4, 2, "test"],
+        ["c", 2, 1, "test"],
+        ["c", 4, 2, "test"],
+    ]
     stages.evaluate(compose("data=custom", "data.name=plays", "eval.k=2", "logger=none"))
     [row] = pd.read_csv(root / "comparison.csv").to_dict("records")
     # c has track 2 on rank 1, the other has track 4 on rank 2.

@@ -22,6 +22,8 @@ _NEVER_CLOSED = "a quotation mark that is not closed"
 # Rows with such marks that are read again line by line; more in a block are skipped with what they swallowed, because
 # each may cost a long search for the end.
 _MAX_RESTARTS = 500
+# Bytes of clean text that pyarrow converts at a time; a longer line is read in the careful way.
+_IN_CACHE = 1 << 20
 _FLOAT = re.compile(rb"\d+\.\d*|\d+(?:\.\d*)?[eE][+-]?\d+")
 
 
@@ -54,12 +56,13 @@ def _read_csv(
     """
     if block.startswith(codecs.BOM_UTF8):  # pyarrow would drop it, but it is part of the first id
         block = codecs.BOM_UTF8 + block
+    size = len(block) + 1 if on_ragged else min(len(block) + 1, _IN_CACHE)
     names = [f"c{position}" for position in range(layout.width)]
     wanted = [names[position] for position in layout.positions]
     table = pa_csv.read_csv(
         pa.BufferReader(block),
-        # One block in one thread: rows stay in order, and ragged rows know their line.
-        read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+        # In one thread, because rows stay in order. As one block where ragged rows must know their line.
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=size, column_names=names),
         parse_options=pa_csv.ParseOptions(
             delimiter=layout.delimiter,
             quote_char='"' if layout.quoted else False,

@@ -48,9 +48,13 @@ class Pretrained(AudioEmbedding):
         least_samples: length of the shortest wave that the published network accepts, for use before `load`.
         weights: where they are published, or the local copy.
         layer: which hidden state becomes the embedding.
+        first_of_all: the first layer that `layer=all` holds.
+        depth: number of the last layer; None before `load`.
     """
 
     least_samples: int
+    first_of_all: int = 0
+    depth: int | None = None
     _net: nn.Module
 
     def __init__(self, name: str, weights: PublishedWeights, clip: Clip, layer: Layer):
@@ -81,6 +85,7 @@ class Pretrained(AudioEmbedding):
         """Fetches and reads the weights and puts the network on a device."""
         built = self.build(self.weights.local())
         self.layer.check_depth(built.depth, self.name)
+        self.depth = built.depth
         self._min_samples = built.min_samples
         self._device = torch.device(device)
         self._dtype = _AUTOCAST.get(precision)

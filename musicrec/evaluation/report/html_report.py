@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.comparison import Comparison
+from musicrec.evaluation.layers import layer_table
 from musicrec.evaluation.report.charts.dot_plot import dot_plot
 from musicrec.evaluation.report.charts.of_data import data_charts
 from musicrec.evaluation.report.charts.of_tables import effect_map, group_charts, rank_rows, size_charts
@@ -26,6 +27,8 @@ from musicrec.evaluation.report.grids import (
 )
 from musicrec.evaluation.report.groups_section import NOTE, group_grid
 from musicrec.evaluation.report.headline import answer, headline
+from musicrec.evaluation.report.layers_section import NOTE as NOTE_ON_LAYERS
+from musicrec.evaluation.report.layers_section import layer_charts, layer_grid, layer_looks
 from musicrec.evaluation.report.looks import Look
 from musicrec.evaluation.report.plots.draw import Plot
 from musicrec.evaluation.report.run_pages import run_pages
@@ -113,6 +116,7 @@ def _sections(workspace: Workspace, comparison: Comparison, names: Names, plots:
             files=names.files("comparison.csv"),
             plots=_files(names, plots, ["size"]),
         ),
+        *_layers_section(comparison, names, plots),
         Section(
             "beyond",
             "Beyond accuracy",
@@ -205,6 +209,21 @@ def _group_sections(comparison: Comparison, names: Names, plots: Mapping[str, Pl
             plots=_files(names, plots, [f"groups_{stem}"]),
         )
         note = ""
+
+
+def _layers_section(comparison: Comparison, names: Names, plots: Mapping[str, Plot]) -> Iterator[Section]:
+    """Yields the section about layers, if layers were compared."""
+    if len(table := layer_table(comparison)):
+        yield Section(
+            "layers",
+            "Layer by layer",
+            grid=layer_grid(table),
+            note=NOTE_ON_LAYERS,
+            charts=layer_charts(table),
+            looks=dict(layer_looks(table)),
+            files=names.files("layers.csv"),
+            plots=_files(names, plots, ["layers"]),
+        )
 
 
 def _data_section(workspace: Workspace, names: Names, plots: Mapping[str, Plot]) -> Section:

@@ -13,6 +13,7 @@ from torch import nn
 from musicrec.embeddings.tables.transforms import transformed
 from musicrec.embeddings.tables.vector_options import VectorOptions
 from musicrec.errors import MusicrecError
+from musicrec.recommenders.networks.rowwise_adam import rows_of
 from musicrec.values import Dropout, check_fields
 
 log = logging.getLogger(__name__)
@@ -100,14 +101,16 @@ class ItemIds(nn.Module):
         known[torch.from_numpy(played)] = 1
         self.register_buffer("known", known, persistent=False)
 
-    def forward(self, vectors: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, vectors: torch.Tensor, rows: torch.Tensor | None = None, sparse: bool = False) -> torch.Tensor:
         """Returns (n, size) sums.
 
         Args:
             vectors: (n, size) what the adapter returned.
             rows: (n,) the tracks; all of them by default.
+            sparse: give the free vectors a sparse gradient, see `rows_of`.
         """
-        free, kept = (self.weight, self.known) if rows is None else (self.weight[rows], self.known[rows])
+        free = self.weight if rows is None else rows_of(self.weight, rows, sparse)
+        kept = self.known if rows is None else self.known[rows]
         if self.training and self.dropout:
             kept = kept * (torch.rand(len(kept), 1, device=kept.device) >= self.dropout)
         return vectors + free * kept

@@ -11,6 +11,7 @@ from torch import nn
 from musicrec.data.batches.sequences import MASK, PAD
 from musicrec.recommenders.networks.adapter import AudioSettings, ItemIds
 from musicrec.recommenders.networks.embedding_table import EmbeddingTable
+from musicrec.recommenders.networks.rowwise_adam import rows_of
 
 # Standard deviation of initial weights: BERT (Devlin et al. 2019), BERT4Rec (arXiv 1904.06690), section 4.3.
 INIT_STD = 0.02
@@ -40,7 +41,12 @@ class SequenceTransformer(nn.Module):
             al. 2015).
         audio: the adapter.
         ids: what is added to the projected items.
+
+    Attributes:
+        sparse: whether learnt tables get sparse gradients where only some of their rows are read.
     """
+
+    sparse = False
 
     def __init__(
         self,
@@ -94,8 +100,9 @@ class SequenceTransformer(nn.Module):
 
     def _read(self, rows: torch.Tensor | None = None) -> torch.Tensor:
         """Returns (n, hidden) vectors of some items as the transformer reads them, by default of all."""
-        vectors: torch.Tensor = self.projection(self.items.weight if rows is None else self.items.weight[rows])
-        return vectors if self.ids is None else self.ids(vectors, rows)
+        table = self.items.weight
+        vectors: torch.Tensor = self.projection(table if rows is None else rows_of(table, rows, self.sparse))
+        return vectors if self.ids is None else self.ids(vectors, rows, self.sparse)
 
     def forward(self, tokens: torch.Tensor, masked: torch.Tensor, outputs: torch.Tensor | None = None) -> torch.Tensor:
         """Returns (masked, items) logits at the masked positions only.
@@ -128,7 +135,7 @@ class SequenceTransformer(nn.Module):
     def output_rows(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns the rows of `output_vectors` of some items, (n, hidden) and (n,); the others are not computed."""
         if self.head is not None:
-            return self.head.weight[items], self.head.bias[items]
+            return rows_of(self.head.weight, items, self.sparse), self.head.bias[items]
         return self._read(items), None
 
     def encode(self, tokens: torch.Tensor, wanted: torch.Tensor, vectors: torch.Tensor | None = None) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,20 +12,25 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.comparison import Comparison
+from musicrec.evaluation.layers import layer_table
 from musicrec.evaluation.report.charts.systems import systems, without_audio
 from musicrec.evaluation.report.looks import Look, find_looks, look_of
 from musicrec.evaluation.report.plots.dataset import activity, popularity
 from musicrec.evaluation.report.plots.groups import group_panels
+from musicrec.evaluation.report.plots.layers import layer_panels
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
 from musicrec.evaluation.report.plots.style import STYLE, mark, shade
+from musicrec.evaluation.report.template import visible
 from musicrec.evaluation.statistics.significance import ALPHA, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
+_LONGEST_NAME = 32  # characters
 _BAR_LINE = " Grey: recommenders without audio; dashed: the best of them on the validation users."
 _CHANCE_LINE = " Dotted: the chance level, what random lists would reach."
 
@@ -72,8 +78,11 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
     plots = []
     looks = find_looks(workspace, (run.info for run in comparison.runs.values()))
     for drawing in _drawings(workspace, comparison, looks):
-        with rc_context(STYLE):
+        with rc_context(STYLE), warnings.catch_warnings():
+            # Names in any script, and of wide letters only.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font|constrained_layout not applied", UserWarning)
             figure = drawing.draw()
+            _shorten_names(figure)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, not for each format
             plot = Plot(drawing.name, folder, drawing.alt, drawing.caption)
@@ -84,11 +93,29 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
     return plots
 
 
+def _shorten_names(figure: Figure) -> None:
+    """Shortens names that would leave no room for the plot itself."""
+    for axes in figure.axes:
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        if names != (short := [_short(name) for name in names]):
+            axes.set_yticks(axes.get_yticks(), short)
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_text(_short(text.get_text()))
+
+
+def _short(name: str) -> str:
+    """Returns a name of at most `_LONGEST_NAME` visible characters."""
+    name = visible(name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
 def _drawings(workspace: Workspace, comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Drawing]:
     """Yields the plots that there are data for."""
     yield from _of_tables(comparison, looks)
     yield from _of_groups(comparison, looks)
     yield from _of_sizes(comparison, looks)
+    yield from _of_layers(comparison)
     yield from _of_data(workspace)
 
 
@@ -174,6 +201,18 @@ def _of_sizes(comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Dr
             f"{ndcg} against the size of the embedding (dimensions, logarithmic). The dashed line is the best "
             "recommender without audio on the validation users.",
             partial(quality_by_size, comparison, _shades(comparison, pd.concat(shown), looks)[0]),
+        )
+
+
+def _of_layers(comparison: Comparison) -> Iterator[_Drawing]:
+    """Yields NDCG by layer if layers were compared."""
+    if len(table := layer_table(comparison)):
+        yield _Drawing(
+            "layers",
+            f"{comparison.ndcg()} of each layer",
+            f"{comparison.ndcg()} of each layer, mean over users with its 95 % interval. Dashed: the best recommender "
+            f"without audio on the validation users.{_CHANCE_LINE}",
+            partial(layer_panels, table),
         )
 
 
