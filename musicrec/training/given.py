@@ -103,9 +103,8 @@ class Given:
         if files:
             inputs["files"] = {name: file_hash(path) for name, path in files.items() if path.is_file()}
         options = VectorOptions.of(cfg.embedding)
-        vectors = prepared(
-            vectors, data.train.items, data.train.candidates, options, int(cfg.seed), str(cfg.embedding.name)
-        )
+        others = np.union1d(data.train.candidates, data.cold)
+        vectors = prepared(vectors, data.train.items, others, options, int(cfg.seed), str(cfg.embedding.name))
         Cutoffs.of(cfg.eval.k).check(data.truth)
         return cls(named, chosen, inputs, _output(cfg), tracks, data, embedding, vectors, companion)
 

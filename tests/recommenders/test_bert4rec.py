@@ -169,10 +169,12 @@ def test_prediction_reads_the_last_items_and_a_mask(
         model = made(BERT4Rec, ten_rows, plane, predict_len=length, **SMALL)
         encode = model.net.encode
 
-        def spy(tokens: torch.Tensor, wanted: torch.Tensor, length: int = length, encode: Any = encode) -> torch.Tensor:
+        def spy(
+            tokens: torch.Tensor, wanted: torch.Tensor, *rest: Any, length: int = length, encode: Any = encode
+        ) -> Any:
             assert (tokens.flatten()[wanted] == MASK).all()
             read[length] = tokens.tolist()
-            return encode(tokens, wanted)
+            return encode(tokens, wanted, *rest)
 
         monkeypatch.setattr(model.net, "encode", spy)
         model.recommend(np.array([1, 3]), 2)

@@ -10,11 +10,14 @@ import pytest
 from omegaconf import DictConfig
 
 from musicrec import stages
+from musicrec.data.interactions import SplitData
 from musicrec.data.prepare import prepare
 from musicrec.data.source import DataSource
+from musicrec.embeddings.configure import make_embedding
 from musicrec.errors import MusicrecError
 from musicrec.evaluation.comparison import compare
 from musicrec.evaluation.cutoffs import Cutoffs
+from musicrec.training.given import Given
 from musicrec.training.run_name import run_name
 from musicrec.workspace import TrackIndex, Workspace
 from tests.data.made_log import flat
@@ -73,6 +76,28 @@ def test_hot_cold(compose: Callable[..., DictConfig], tmp_path: Path, options: t
     assert table["NDCG@2"].notna().tolist() == [True, False] and table["NDCG@1"].notna().tolist() == [False, True]
     chance = pd.read_csv(workspace.root / "chance.csv").set_index("split")
     assert chance.loc["cold_test", "HitRate@1"] == 0.5
+
+
+def test_the_control_shuffles_cold_tracks_among_themselves(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
+    workspace = prepared(tmp_path, "hot_cold")
+    tracks = TrackIndex.load(workspace.track_index)
+    data = SplitData.load(workspace, tracks)
+    groups = [np.unique(data.train.items), data.cold]
+
+    def rows(shuffle: str, seed: int) -> list[list[list[float]]]:
+        cfg = compose(*SMALL, "recommender=knn", f"embedding.shuffle={shuffle}", f"seed={seed}")
+        given = Given.of(cfg, workspace, tracks, data, make_embedding(cfg.embedding))
+        return [given.vectors[group].tolist() for group in groups]
+
+    seeds = range(5)
+    real, apart, together = ([rows(shuffle, seed) for seed in seeds] for shuffle in ("false", "true", "all"))
+    for part in (0, 1):
+        assert all(sorted(one[part]) == sorted(other[part]) for one, other in zip(real, apart, strict=True))
+        assert any(one[part] != other[part] for one, other in zip(real, apart, strict=True))
+        assert any(sorted(one[part]) != sorted(other[part]) for one, other in zip(real, together, strict=True))
+    assert all(
+        sorted([*one[0], *one[1]]) == sorted([*other[0], *other[1]]) for one, other in zip(real, together, strict=True)
+    )
 
 
 def test_mixed_lists(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
