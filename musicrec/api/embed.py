@@ -64,6 +64,8 @@ def audio_path(file: object) -> Path:
     """Returns the path of a file, `~` expanded; MusicrecError if it is not a path."""
     if not isinstance(file, (str, os.PathLike)) or isinstance(os.fspath(file), bytes):
         raise MusicrecError(f"{shown(file)} is a {type(file).__name__}; a file must be a str or a Path")
+    if "\0" in os.fspath(file):
+        raise MusicrecError(f"{shown(os.fspath(file))} cannot be the path of a file")
     return Path(file).expanduser()
 
 

@@ -139,7 +139,7 @@ class Library:
         if isinstance(track, str) and track in self.tracks:
             return self.tracks.row(track)
         path = audio_path(track)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises an error for a name that is too long)
             known = ", ".join(self.tracks.ids[:_SHOWN])
             raise MusicrecError(
                 f"{shown(track)} is neither a track id nor an audio file; track ids of {self.workspace.root} "

@@ -21,6 +21,7 @@ from musicrec.checks.composition import composition
 from musicrec.config import option
 from musicrec.data.interactions import SplitData
 from musicrec.data.source import DataSource
+from musicrec.data.split_files import REMEDY
 from musicrec.embeddings.configure import make_embedding, with_checkpoint
 from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
@@ -301,6 +302,8 @@ def _made_from(cfg: DictConfig, workspace: Workspace) -> tuple[Given, Library]:
     """Returns what a run was made from, as it is now."""
     source: DataSource = make(cfg.data, "data")
     embedding = make_embedding(with_checkpoint(cfg))
+    if not workspace.track_index.is_file():
+        raise MusicrecError(f"{workspace.track_index} is missing: restore it, or make it with {REMEDY}")
     tracks = TrackIndex.load(workspace.track_index)
     data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
     companion = None

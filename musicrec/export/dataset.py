@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
-from musicrec.data.split_files import read_split
+from musicrec.data.split_files import REMEDY, read_split
 from musicrec.embeddings.base import Embedding
 from musicrec.embeddings.tables.transforms import prepared
 from musicrec.embeddings.tables.vector_options import VectorOptions
@@ -89,6 +89,8 @@ def collect(
     Raises:
         MusicrecError: splits or embedding are missing, or do not belong to the index.
     """
+    if not workspace.track_index.is_file():
+        raise MusicrecError(f"{workspace.track_index} is missing: make it with {REMEDY}")
     index = TrackIndex.load(workspace.track_index)
     phases = {"train": read_split(workspace.split("train"), index)}
     held_out = load_truth(workspace, repeat)

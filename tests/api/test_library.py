@@ -96,6 +96,8 @@ def test_a_second_call_embeds_only_new_files(
     [
         ("bass/9", 3, "bass/9 is neither a track id nor an audio file; track ids of .* include bass/0, bass/1, bass/2"),
         ("broken", 3, "broken has no vector in embedding=mfcc: not decodable"),
+        ("x" * 5000, 3, "x… is neither a track id nor an audio file"),
+        ("a\0b", 3, "cannot be the path of a file"),
         (7, 3, "7 is a int; a file must be a str or a Path"),
         (None, 3, "null is a NoneType; a file must be a str or a Path"),
         (b"bass/0", 3, "is a bytes; a file must be a str or a Path"),

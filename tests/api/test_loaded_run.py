@@ -158,6 +158,10 @@ def test_what_is_not_finished_or_has_changed_is_refused(moved: Path) -> None:
     frame.head(1).to_parquet(moved / "data" / "val.pqt")
     with pytest.raises(musicrec.MusicrecError):
         musicrec.load_run("knn", moved)
+    (moved / "trackid_sorted.csv").rename(moved / "index.csv")
+    with pytest.raises(musicrec.MusicrecError, match="trackid_sorted.csv is missing: restore it, or make it with"):
+        musicrec.load_run("knn", moved)
+    (moved / "index.csv").rename(moved / "trackid_sorted.csv")
     (moved / "data" / "train.pqt").unlink()
     with pytest.raises(musicrec.MusicrecError, match="train.pqt"):
         musicrec.load_run("knn", moved)

@@ -206,6 +206,9 @@ def test_splits_that_are_missing_are_named(export: Export, root: Path) -> None:
     (root / "data" / "train.pqt").unlink()
     with pytest.raises(MusicrecError, match="train.pqt is missing: make it with python prepare.py"):
         export("mmrec")
+    (root / "trackid_sorted.csv").unlink()
+    with pytest.raises(MusicrecError, match="trackid_sorted.csv is missing: make it with python prepare.py"):
+        export("mmrec")
 
 
 # What of MMRec its script uses, in miniature: after each epoch val and test are evaluated; the second is the best.

@@ -19,8 +19,9 @@ from musicrec.errors import MusicrecError, first_line
 
 log = logging.getLogger(__name__)
 
-# Instructions of x86 CPUs for products in half precision.
-_UNITS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
+# Units of x86 CPUs for matrix products in half precision. AVX512-BF16 and -FP16 alone were slower than fp32
+# (benchmarks/RESULTS.md).
+_UNITS = {"bf16": "amx_bf16", "fp16": "amx_fp16"}
 
 
 def torch_device(device: str) -> str:
@@ -46,9 +47,9 @@ def warn_of_slow_precision(device: str, precision: str) -> None:
     if device != "cpu" or precision not in _UNITS:
         return
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # later than torch 2.11
-    if found.get("architecture") == "x86_64" and not any(found.get(unit) for unit in _UNITS[precision]):
-        units = " or ".join(unit.upper().replace("_", "-") for unit in _UNITS[precision])
-        log.warning("extract.precision=%s takes longer than fp32 on this CPU, which has no %s", precision, units)
+    if found.get("architecture") == "x86_64" and not found.get(_UNITS[precision]):
+        unit = _UNITS[precision].upper().replace("_", "-")
+        log.warning("extract.precision=%s takes longer than fp32 on this CPU, which has no %s", precision, unit)
 
 
 def run_model(

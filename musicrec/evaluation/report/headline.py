@@ -15,6 +15,8 @@ from musicrec.evaluation.report.tables import cells
 from musicrec.evaluation.statistics.bars import sentence
 from musicrec.evaluation.statistics.significance import ALPHA
 
+_LONGEST_NAME = 60  # characters of a name on the first screen
+
 
 def answer(comparison: Comparison, split: str) -> str:
     """Returns the sentences that answer the report's question on a split: the best run with audio, and how it compares.
@@ -29,17 +31,17 @@ def answer(comparison: Comparison, split: str) -> str:
         if not bars:
             return ""
         best, mean = max(bars, key=lambda pair: pair[1].mean)
-        return f"No run reads audio. {comparison.title(str(best['run']))} is best: {ndcg} {mean.text()}."
+        return f"No run reads audio. {_cut(comparison.title(str(best['run'])))} is best: {ndcg} {mean.text()}."
     top, mean = max(rows, key=lambda pair: pair[1].mean)
     name, table = str(top["row"]), str(top["table"])
     compared = (*_bar_in_short(comparison, table, split, name), *_control_in_short(comparison, table, split, name))
-    line = "; ".join((f"{name} with {comparison.titles[table]} is best: {ndcg} {mean.text()}", *compared))
+    line = "; ".join((f"{_cut(name)} with {_cut(comparison.titles[table])} is best: {ndcg} {mean.text()}", *compared))
     wins = _wins(rows)
     if len(wins) < 2:
         return f"{line}."
-    agreeing = sum(winner == name for winner in wins.values())
+    agreeing = sum(name in winners for winners in wins.values())
     which = f"all {len(wins)}" if agreeing == len(wins) else f"{agreeing} of {len(wins)}"
-    return f"{line}. {name} is the best embedding of {which} recommenders."
+    return f"{line}. {_cut(name)} is the best embedding of {which} recommenders."
 
 
 def in_short(comparison: Comparison, table: str, split: str) -> str:
@@ -49,7 +51,12 @@ def in_short(comparison: Comparison, table: str, split: str) -> str:
         return ""
     best = str(rows[0]["row"])
     parts = [*_bar_in_short(comparison, table, split, best), *_control_in_short(comparison, table, split, best)]
-    return f"{best}: {'; '.join(parts)}" if parts else ""
+    return f"{_cut(best)}: {'; '.join(parts)}" if parts else ""
+
+
+def _cut(name: str) -> str:
+    """Returns a name of at most `_LONGEST_NAME` characters; the sections below have all of it."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _competing(comparison: Comparison, split: str) -> list[dict[Hashable, Any]]:
@@ -63,12 +70,13 @@ def _competing(comparison: Comparison, split: str) -> list[dict[Hashable, Any]]:
     return rows
 
 
-def _wins(rows: Sequence[tuple[Mapping[Hashable, Any], Mean]]) -> dict[str, str]:
-    """Returns the best row of each table that compares embeddings."""
+def _wins(rows: Sequence[tuple[Mapping[Hashable, Any], Mean]]) -> dict[str, set[str]]:
+    """Returns the best rows, of equal means, of each table that compares embeddings."""
     found: dict[str, list[tuple[float, str]]] = {}
     for row, mean in rows:
         found.setdefault(str(row["table"]), []).append((mean.mean, str(row["row"])))
-    return {table: max(pairs)[1] for table, pairs in found.items() if len(pairs) > 1}
+    compared = {table: pairs for table, pairs in found.items() if len(pairs) > 1}
+    return {table: {name for mean, name in pairs if mean == max(pairs)[0]} for table, pairs in compared.items()}
 
 
 def _bar_in_short(comparison: Comparison, table: str, split: str, row: str) -> Iterator[str]:
@@ -76,7 +84,7 @@ def _bar_in_short(comparison: Comparison, table: str, split: str, row: str) -> I
     for test in _of(comparison.bars, table=table, split=split, metric=comparison.ndcg(split), embedding=row).to_dict(
         "records"
     ):
-        yield sentence(comparison.title(str(test["bar"])), test["gain"], test["p_t"])
+        yield sentence(_cut(comparison.title(str(test["bar"]))), test["gain"], test["p_t"])
 
 
 def _control_in_short(comparison: Comparison, table: str, split: str, row: str) -> Iterator[str]:

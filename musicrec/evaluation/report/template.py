@@ -24,6 +24,11 @@ def render(name: str, **values: object) -> str:
     return _environment().get_template(name).render(**values)
 
 
+def visible(text: str) -> str:
+    """Returns a text without the characters that no reader sees but that would spoil a page or a plot."""
+    return _UNSEEN.sub("", text)
+
+
 @cache
 def _environment() -> Environment:
     """Returns the environment of all templates: an unknown name in one is an error."""
@@ -31,19 +36,19 @@ def _environment() -> Environment:
         loader=PackageLoader("musicrec.evaluation.report"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_visible,
+        finalize=_written,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
 
 
-def _visible(value: object) -> object:
+def _written(value: object) -> object:
     r"""Returns a value as it may stand in a page: numbers without needless digits.
 
-    >>> _visible("a\u202eb\x00"), _visible(20.0)
+    >>> _written("a\u202eb\x00"), _written(20.0)
     ('ab', '20')
     """
     if isinstance(value, float):
         return f"{value:g}"
-    return _UNSEEN.sub("", value) if type(value) is str else value
+    return visible(value) if type(value) is str else value

@@ -9,7 +9,7 @@ import torch
 
 from musicrec.embeddings.extraction.inference import warn_of_slow_precision
 
-XEON = {"architecture": "x86_64", "amx_bf16": False, "avx512_bf16": True, "avx512_fp16": False}
+XEON = {"architecture": "x86_64", "amx_bf16": True, "amx_fp16": False, "avx512_fp16": True}
 ZEN_3 = {"architecture": "x86_64", "avx2": True, "avx512_bf16": False}
 
 
@@ -17,8 +17,8 @@ ZEN_3 = {"architecture": "x86_64", "avx2": True, "avx512_bf16": False}
     ("capabilities", "device", "precision", "missing"),
     [
         (XEON, "cpu", "bf16", None),
-        (XEON, "cpu", "fp16", "AMX-FP16 or AVX512-FP16"),
-        (ZEN_3, "cpu", "bf16", "AMX-BF16 or AVX512-BF16"),
+        (XEON, "cpu", "fp16", "AMX-FP16"),
+        (ZEN_3, "cpu", "bf16", "AMX-BF16"),
         (ZEN_3, "cpu", "fp32", None),
         (ZEN_3, "cuda", "bf16", None),
         ({"architecture": "aarch64"}, "cpu", "bf16", None),

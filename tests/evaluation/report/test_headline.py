@@ -48,3 +48,17 @@ def test_without_audio(made_up: MadeUp) -> None:
 def test_foreign_runs_alone_have_no_answer(made_up: MadeUp) -> None:
     made_up.foreign("als", made_up.lists(1))
     assert answer(compare(made_up.workspace, 10), "test") == ""
+
+
+def test_long_names_are_cut(made_up: MadeUp) -> None:
+    made_up.run("knn", "W" * 200, 1, name="knn_w")
+    line = answer(compare(made_up.workspace, 10), "test")
+    assert line.startswith("W" * 59 + "… with KNN is best")
+
+
+def test_equal_means_are_all_best(made_up: MadeUp) -> None:
+    for recommender in ("knn", "bert"):
+        for embedding in ("mert", "musicnn"):
+            made_up.run(recommender, embedding, 2)
+    line = answer(compare(made_up.workspace, 10), "test")
+    assert line.endswith("mert is the best embedding of all 2 recommenders.")

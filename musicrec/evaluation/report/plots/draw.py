@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from musicrec.data.split_files import PAIR, read_split
 from musicrec.evaluation.comparison import Comparison
@@ -23,10 +25,12 @@ from musicrec.evaluation.report.plots.layers import layer_panels
 from musicrec.evaluation.report.plots.means import bars, quality_by_size
 from musicrec.evaluation.report.plots.significance import pair_map, rank_groups
 from musicrec.evaluation.report.plots.style import STYLE, mark, shade
+from musicrec.evaluation.report.template import visible
 from musicrec.evaluation.statistics.significance import ALPHA, critical_difference
 from musicrec.files import atomic_path
 from musicrec.workspace import Workspace
 
+_LONGEST_NAME = 32  # characters
 _BAR_LINE = " Grey: recommenders without audio; dashed: the best of them on the validation users."
 _CHANCE_LINE = " Dotted: the chance level, what random lists would reach."
 
@@ -74,8 +78,11 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
     plots = []
     looks = find_looks(workspace, (run.info for run in comparison.runs.values()))
     for drawing in _drawings(workspace, comparison, looks):
-        with rc_context(STYLE):
+        with rc_context(STYLE), warnings.catch_warnings():
+            # Names in any script, and of wide letters only.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font|constrained_layout not applied", UserWarning)
             figure = drawing.draw()
+            _shorten_names(figure)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, not for each format
             plot = Plot(drawing.name, folder, drawing.alt, drawing.caption)
@@ -84,6 +91,23 @@ def draw(workspace: Workspace, comparison: Comparison) -> list[Plot]:
                     figure.savefig(temporary, dpi=160, metadata={"Date": None} if path == plot.svg else None)
         plots.append(plot)
     return plots
+
+
+def _shorten_names(figure: Figure) -> None:
+    """Shortens names that would leave no room for the plot itself."""
+    for axes in figure.axes:
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        if names != (short := [_short(name) for name in names]):
+            axes.set_yticks(axes.get_yticks(), short)
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_text(_short(text.get_text()))
+
+
+def _short(name: str) -> str:
+    """Returns a name of at most `_LONGEST_NAME` visible characters."""
+    name = visible(name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _drawings(workspace: Workspace, comparison: Comparison, looks: Mapping[str, Look]) -> Iterator[_Drawing]:

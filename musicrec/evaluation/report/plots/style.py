@@ -20,6 +20,7 @@ STYLE = RcParams(
     {
         "font.family": "sans-serif",
         "font.size": 8.5,
+        "text.parse_math": False,  # a name may hold dollar signs
         "axes.titlesize": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
