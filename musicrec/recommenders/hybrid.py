@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -70,7 +71,8 @@ class Hybrid(VectorRecommender, TrainedRecommender):
         batch_size: Count = 128,
         search: SearchName = "auto",
     ):
-        super().__init__(inputs, search=search)
+        # What has a column is part of the catalogue, also a track that is cold.
+        super().__init__(replace(inputs, cold_in_training=inputs.cold_in_training or cold_columns), search=search)
         self.batch_size = batch_size
         self.validate = validate
         played = Played.of(inputs.data.train, self.item_index)

@@ -71,6 +71,14 @@ def test_cold_tracks_are_scored_by_their_audio_and_are_columns_on_request(
     np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, rtol=1e-5)
 
 
+def test_cold_tracks_of_a_split_have_columns_on_request(ten_rows: SplitData, plane: np.ndarray) -> None:
+    data = replace(ten_rows, cold=np.array([6]))
+    usual, study = (made(Hybrid, data, plane, hidden_dim=5, cold_columns=wanted) for wanted in (False, True))
+    assert 6 not in usual.candidates[usual.columns] and 6 in study.candidates[study.columns]
+    assert study.retriever(pool="warm").candidates.tolist() == usual.retriever(pool="warm").candidates.tolist()
+    assert study.retriever(pool="cold").candidates.tolist() == [6]
+
+
 def test_standardised_uses_the_rows_given() -> None:
     vectors = np.array([[1, 5], [3, 5], [9, 6]], dtype=np.float32)
     np.testing.assert_allclose(standardised(vectors, np.array([0, 1])), [[-1, 0], [1, 0], [7, 0]], atol=1e-6)
