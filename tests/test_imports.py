@@ -62,3 +62,18 @@ def test_an_embedding_that_is_only_read_imports_no_torch() -> None:
     program = "import sys, musicrec.embeddings.musicnn, musicrec.embeddings.random; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False).returncode == 0
+
+
+def test_preparing_a_clean_log_imports_no_pandas_and_no_scipy(tmp_path: Path) -> None:
+    lines = [f"{user}\t{track}\t2019-03-0{user}" for user in (1, 2, 3, 4) for track in "abc"]
+    lines += [f"{user}\t{track}\t2020-02-2{user}" for user, track in ((1, "d"), (2, "d"), (3, "d"))]
+    lines += ["4\td\t2019-03-05"]
+    (tmp_path / "log.tsv").write_text("user_id\ttrack_id\ttimestamp\n" + "".join(f"{line}\n" for line in lines))
+    settings = ["data=custom", f"data.plays={tmp_path}/log.tsv", "data.start=2019-02-20", "data.test=2020-02-20"]
+    words = [[str(ROOT / "prepare.py"), *settings, f"paths.root={tmp_path}/workspace"]]
+    program = PROGRAM.replace("{names}", repr(("pandas", "scipy", "torch")))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, json.dumps(words)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert "imported: []" in result.stdout, result.stdout + result.stderr
+    assert (tmp_path / "workspace" / "data" / "test.pqt").is_file()

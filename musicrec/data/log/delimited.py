@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from musicrec.data.log.arrays import numbers_of
 from musicrec.data.log.detect import csv_rows
 from musicrec.data.log.formats import Layout
 from musicrec.data.log.text import count_lines
@@ -122,7 +123,7 @@ def _holds_empty(ids: pa.Array | np.ndarray) -> bool:
     if isinstance(ids, np.ndarray):
         return False
     texts = ids.dictionary if pa.types.is_dictionary(ids.type) else ids
-    return bool(pc.any(pc.equal(pc.binary_length(texts), 0)).as_py())
+    return not numbers_of(pc.binary_length(texts)).all()
 
 
 def _parse_carefully(block: bytes, layout: Layout, first_line: int) -> LogBatch:

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from musicrec.data.log.arrays import numbers_of
+
 MAX_SHOWN = 300
 NOT_UTF8 = "is not UTF-8"
 
@@ -85,7 +87,7 @@ class LogBatch:
 def plain_integers(texts: pa.StringArray) -> np.ndarray | None:
     """Returns (rows,) int64 if each text is an integer from 0 to MAX_PLAIN in plain form (7, not 07), else None."""
     try:
-        numbers = texts.cast(pa.int64()).to_numpy()
+        numbers = numbers_of(texts.cast(pa.int64()))
     except pa.ArrowInvalid:
         return None
     if not len(numbers) or numbers.min() < 0 or numbers.max() > MAX_PLAIN:
@@ -195,8 +197,9 @@ def instants(values: pa.Array) -> tuple[np.ndarray, Counter[str]]:
     """
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         microseconds = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False).cast(pa.int64())
-        nothing = np.datetime64("NaT").astype(np.int64).item()
-        found = pc.fill_null(microseconds, nothing).to_numpy().view("datetime64[us]")
+        if microseconds.null_count:
+            microseconds = pc.fill_null(microseconds, np.datetime64("NaT").astype(np.int64).item())
+        found = numbers_of(microseconds).view("datetime64[us]")
         return found, +Counter({ISO: int((~np.isnat(found)).sum())})
     if is_text(values.type):
         return _from_texts(pc.utf8_trim_whitespace(pc.fill_null(_texts(values), "")))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from musicrec.columns import COUNT, TIMESTAMP, TRACK, USER
+from musicrec.data.log.arrays import id_array
 from musicrec.data.splits.dates import Period, timestamp_literal
 from musicrec.data.splits.queries import ONE_LISTENER, ORDER, require
 
@@ -120,4 +121,5 @@ def _divide(connection: duckdb.DuckDBPyConnection, users: list[int | str], test_
     # The first result of sklearn.model_selection.train_test_split(users, test_size=test_share,
     # random_state=USERS_SEED), without the two seconds that importing sklearn takes.
     order = np.random.RandomState(USERS_SEED).permutation(len(users))
-    connection.register("val_users", pa.table({USER: pa.array([users[index] for index in order[tested:]])}))
+    ids = np.array(users, object if isinstance(users[0], str) else np.int64)
+    connection.register("val_users", pa.table({USER: id_array(ids[order[tested:]])}))

@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from musicrec.data.log.arrays import number_array, numbers_of, text_array
+
 # Known strings per distinct string of a batch, up to which they are looked up in bulk.
 _BULK_SHARE = 8
+_UNKNOWN = number_array(np.array([-1], np.int32))[0]
 _CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,18})$"
 
 
@@ -20,7 +23,7 @@ class Codes:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         # The first strings as an array for bulk look-ups. Strings added since it was built are missing.
-        self._known: pa.StringArray = pa.array([], pa.string())
+        self._known: pa.StringArray = text_array([])
         # The number of each integer, -1 for those that have not occurred. Larger integers arrive as strings.
         self._by_integer = np.empty(0, np.int32)
 
@@ -32,14 +35,14 @@ class Codes:
         if isinstance(values, np.ndarray):
             return self._of_integers(values)
         if isinstance(values, pa.DictionaryArray):
-            return self._of_distinct(values.dictionary)[values.indices.to_numpy()]
+            return self._of_distinct(values.dictionary)[numbers_of(values.indices)]
         # A bulk look-up first hashes all known strings, so it pays only if they are fewer than the rows.
         if not 0 < len(self._known) <= len(values):
             return self.encode(values.dictionary_encode())
         found = pc.index_in(values, value_set=self._known)
         if not found.null_count:
-            return np.asarray(found.to_numpy())
-        numbers = pc.fill_null(found, -1).to_numpy().copy()
+            return numbers_of(found)
+        numbers = numbers_of(pc.fill_null(found, _UNKNOWN)).copy()
         numbers[numbers < 0] = self.encode(values.filter(found.is_null()).dictionary_encode())
         return numbers
 
@@ -63,11 +66,11 @@ class Codes:
         numbers = np.full(len(values), -1, np.int32)
         if 0 < len(self._known) <= _BULK_SHARE * len(values):
             found = pc.index_in(values, value_set=self._known)
-            numbers = pc.fill_null(found, -1).to_numpy().copy()
+            numbers = numbers_of(pc.fill_null(found, _UNKNOWN)).copy()
         new = np.flatnonzero(numbers < 0)
-        numbers[new] = [codes.setdefault(value, len(codes)) for value in values.take(pa.array(new)).to_pylist()]
+        numbers[new] = [codes.setdefault(value, len(codes)) for value in values.take(number_array(new)).to_pylist()]
         if len(codes) <= _BULK_SHARE * len(values) and len(new) > len(values) // 100:
-            self._known = pa.array(list(codes), pa.string())
+            self._known = text_array(list(codes))
         return numbers
 
     def ids(self) -> list[str]:
@@ -83,8 +86,8 @@ def typed_ids(ids: Sequence[str]) -> np.ndarray:
     >>> typed_ids(["7", "07"])
     array(['7', '07'], dtype=object)
     """
-    texts = pa.array(ids, pa.string())
+    texts = text_array(ids)
     if pc.all(pc.match_substring_regex(texts, _CANONICAL_INTEGER), min_count=0).as_py():
         with suppress(pa.ArrowInvalid):  # beyond 64 bits
-            return np.asarray(texts.cast(pa.int64()).to_numpy())
+            return numbers_of(texts.cast(pa.int64()))
     return np.array(ids, object)

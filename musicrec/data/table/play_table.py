@@ -13,6 +13,7 @@ import pyarrow as pa
 from musicrec.columns import COUNT, SPLIT, TIMESTAMP, TRACK, USER
 from musicrec.data.database import copy_to_parquet, database, spill_folder
 from musicrec.data.in_order import in_order
+from musicrec.data.log.arrays import id_array
 from musicrec.data.log.values import LogBatch
 from musicrec.data.table.codes import Codes, typed_ids
 from musicrec.data.table.keys import SECOND, PlayKeys
@@ -127,7 +128,7 @@ class PlayTable:
             return
         with closing(Scratch(self._folder / "keys")) as scratch:
             packed = sorted_keys(self._packed(keys, ranks, idx), self.rows, scratch, self._bytes)
-            write_sorted(packed, keys, pa.array(ids[order]), path, metadata)
+            write_sorted(packed, keys, id_array(ids[order]), path, metadata)
 
     def _packed(self, keys: PlayKeys, ranks: np.ndarray, idx: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the numbers of the plays of known tracks, in the order of the log."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from musicrec.columns import TIMESTAMP, TRACK, USER
+from musicrec.data.log.arrays import number_array
 from musicrec.data.table.keys import PlayKeys
 from musicrec.files import PARQUET_KEY
 
@@ -66,8 +67,8 @@ def _table(group: np.ndarray, keys: PlayKeys, users: pa.Array, schema: pa.Schema
     ranks, times, tracks = keys.unpack(group)
     if pa.types.is_dictionary(schema.field(USER).type):
         begins = np.concatenate([[True], ranks[1:] != ranks[:-1]])
-        codes = pa.array(np.cumsum(begins, dtype=np.int32) - np.int32(1))
-        ids = pa.DictionaryArray.from_arrays(codes, users.take(pa.array(ranks[begins])))
+        codes = number_array(np.cumsum(begins, dtype=np.int32) - np.int32(1))
+        ids = pa.DictionaryArray.from_arrays(codes, users.take(number_array(ranks[begins])))
     else:
-        ids = users.take(pa.array(ranks))
-    return pa.table([ids, tracks, times.view("datetime64[us]")], schema=schema)
+        ids = users.take(number_array(ranks))
+    return pa.table([ids, number_array(tracks), number_array(times.view("datetime64[us]"))], schema=schema)
