@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument("--memory-limit", default="4GB", help="data.memory_limit")
     parser.add_argument("--folder", type=Path, help="where there is room; the system's temporary folder by default")
     arguments = parser.parse_args()
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as made:
         folder = Path(made)
         log = folder / "log.tsv"

@@ -221,7 +221,7 @@ def load_run(name: str | os.PathLike[str], root: str | os.PathLike[str] | None =
             since it was trained.
     """
     output, name = _found(name, root)
-    record = RunRecord.read(output.run_dir(name) / "run.json")
+    record = RunRecord.read(output.run_record(name))
     if record is None or record.status != "finished":
         raise MusicrecError(
             f"run {name} of {output.root} is not finished: run the command that started it again to resume it"
@@ -259,7 +259,7 @@ def _found(name: str | os.PathLike[str], root: str | os.PathLike[str] | None) ->
             )
         root, name = folder.parent.parent, folder.name
     workspace, wanted = Workspace(audio_path(root)), str(name)
-    runs = sorted(path.parent.name for path in workspace.root.glob("runs/*/run.json"))
+    runs = workspace.recorded_runs()
     if wanted in runs:
         return workspace, wanted
     begin = [run for run in runs if run.startswith(wanted)]
