@@ -79,16 +79,20 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def chosen_option(cfg: DictConfig, group: str) -> str:
+    """Returns the option of a group that the command chooses; outside of a command, the name that the group has."""
+    name = str(cfg[group].get("name", ""))
+    return str(HydraConfig.get().runtime.choices.get(group, name)) if HydraConfig.initialized() else name
+
+
 def stated_settings(cfg: DictConfig, group: str) -> set[str]:
     """Returns the keys of a group that the command or a file of the user sets.
 
     These are the overrides of the command line, and values that the chosen option does not have.
     """
-    chosen, typed = str(cfg[group].get("name", "")), set()
+    chosen, typed = chosen_option(cfg, group), set()
     if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        chosen = str(hydra.runtime.choices.get(group, chosen))
-        words = [str(word).lstrip("+~").partition("=")[0] for word in hydra.overrides.task]
+        words = [str(word).lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
         typed = {word.removeprefix(f"{group}.") for word in words if word.startswith(f"{group}.")}
     default = option(group, chosen) or option(group, "custom")
     values = OmegaConf.to_container(cfg[group], resolve=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import ListConfig, OmegaConf
 
 from musicrec.checks.configuration import check_settings
-from musicrec.config import stated_settings, without_unread_embedding
+from musicrec.config import chosen_option, stated_settings, without_unread_embedding
 from musicrec.errors import MusicrecError
 from musicrec.files import exclusive, remove_leftovers
 from musicrec.options import make
@@ -115,7 +115,7 @@ def train(cfg: DictConfig) -> float | None:
         if not workspace.split("train").is_file():
             raise MusicrecError(
                 f"{workspace.split('train')} is missing: make it with: "
-                f"python prepare.py data={source.name} data.plays=FILE"
+                f"python prepare.py data={chosen_option(cfg, 'data')} data.plays=FILE"
             )
         tracks = TrackIndex.load(workspace.track_index)
         data = SplitData.load(workspace, tracks, source.splits.candidates, bool(cfg.eval.repeat))
@@ -283,7 +283,7 @@ def _library(workspace: Workspace, source: DataSource, embedding: Embedding) -> 
     else:
         raise MusicrecError(
             f"{workspace.track_index} is missing and embedding={embedding.name} reads no audio: make it with: "
-            f"python prepare.py data={source.name} data.plays=FILE"
+            "python prepare.py (with the same data=…)"
         )
     return tracks, files
 
